@@ -1,0 +1,48 @@
+"""Pure. The `num_ctx` guard: a context length that differs from the loaded one reloads the model.
+
+Ollama unloads and reloads a model whenever a load-time option changes, which takes seconds to minutes and
+makes running requests wait. Clients that disagree about `num_ctx` would do so with every request.
+"""
+
+from __future__ import annotations
+
+from proxy.backends.backend import Case, Draft
+
+SMALLEST_BUCKET = 2048
+
+
+def hold_context(draft: Draft, case: Case) -> None:
+    """Holds `num_ctx` by the upstream's policy.
+
+    `pin`: while the model is loaded, its loaded length. `bucket`: a loaded length that is long enough stands;
+    otherwise the next power of two, so that a model grows a few times and then stays. `free`: as asked.
+    Nothing is held beyond what a value was clamped to.
+    """
+    asked = draft.value("num_ctx")
+    model, policy = case.target.model, case.target.num_ctx
+    if asked is None:
+        return
+    if model is not None and model.remote:
+        draft.drop("num_ctx", "a cloud model's context is not ours to set", "cloud-model")
+        return
+    ceiling = _ceiling(case)
+    loaded = model.loaded if model is not None else None
+    fits = loaded is not None and (ceiling is None or loaded <= ceiling)
+    if loaded is not None and fits and (policy == "pin" or (policy == "bucket" and loaded >= asked)):
+        draft.hold("num_ctx", loaded, f"num_ctx {policy}: the model is loaded with {loaded}")
+    elif policy == "bucket":
+        bucket = _bucket(asked, ceiling)
+        draft.hold("num_ctx", bucket, f"num_ctx bucket: next size that many requests can share, {bucket}")
+
+
+def _ceiling(case: Case) -> int | None:
+    high = case.bounds["num_ctx"].high if "num_ctx" in case.bounds else None
+    return None if high is None else int(high.value)
+
+
+def _bucket(asked: int, ceiling: int | None) -> int:
+    """The smallest power of two that holds `asked`, or the ceiling if that comes first."""
+    bucket = SMALLEST_BUCKET
+    while bucket < asked:
+        bucket *= 2
+    return bucket if ceiling is None else min(bucket, max(ceiling, asked))

@@ -1,0 +1,53 @@
+"""Pure. `think` for Ollama: a switch or a level, and only for models that can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.backends.backend import Case, Draft
+from proxy.parameters.thinking import level
+
+SINCE = (0, 9, 0)
+LEVELS_SINCE = (0, 11, 1)
+MAX_SINCE = (0, 22, 0)
+LEVELS = ("low", "medium", "high", "max")
+
+
+def put_think(draft: Draft, case: Case) -> None:
+    """Sends `think` as this model and version take it, or drops it and says why."""
+    think = draft.value("think")
+    if think is None:
+        return
+    if _cannot(case):
+        reason = f"{case.target.model.name if case.target.model else 'the model'} cannot think"
+        draft.drop("think", reason, "model-cannot-think", harmless=think is False)
+    elif not case.target.since(*SINCE):
+        draft.drop("think", f"unknown to ollama before {'.'.join(map(str, SINCE))}", harmless=think is False)
+    else:
+        _hold_level(draft, case, think)
+        draft.put("think", "think", draft.value("think"))
+
+
+def _cannot(case: Case) -> bool:
+    model = case.target.model
+    capable = model.can("thinking") if model is not None else None
+    if capable is not None:
+        return not capable
+    thinking = case.family.known_thinking if case.family is not None else None
+    return thinking is not None and thinking.default == "never"
+
+
+def _hold_level(draft: Draft, case: Case, think: Any) -> None:
+    family = case.family
+    own = family.known_thinking if family is not None else None
+    if family is not None and own is not None and own.levels and own.switch == "reasoning_effort":
+        levels = tuple(name for name in own.levels if name != "none")
+        if think is False and "none" not in own.levels:
+            draft.hold("think", level(think, levels), f"family {family.name}: cannot be turned off")
+        elif isinstance(think, str):
+            draft.hold("think", level(think, levels), f"family {family.name}: one of {', '.join(levels)}")
+    elif isinstance(think, str):
+        known = LEVELS if case.target.since(*MAX_SINCE) else LEVELS[:-1]
+        draft.hold("think", level(think, known), f"{case.target.label}: one of {', '.join(known)}")
+    if isinstance(draft.value("think"), str) and not case.target.since(*LEVELS_SINCE):
+        draft.hold("think", True, f"{case.target.label}: on or off, no levels")

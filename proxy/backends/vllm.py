@@ -1,0 +1,132 @@
+"""Pure. vLLM's dialect: names, ranges and gaps of its OpenAI server.
+
+Facts are those of vLLM 0.32.0 (`sampling_params.py`, `chat_completion/protocol.py`) with the changes between
+versions that its older wheels show; an unknown version counts as the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.backends.backend import Case, Draft, Limit, Translation, is_neutral
+from proxy.backends.openai import OpenAIBackend, template_arguments
+from proxy.parameters.resolution import Resolution
+
+MAX_STOP_STRINGS = 4
+"""`VLLM_MAX_STOP_STRINGS`, unless the server was started with another value."""
+
+SMALLEST_TOP_P = 1e-9
+"""vLLM refuses 0; this is accepted and as greedy."""
+
+SMALLEST_PENALTY = 0.01
+"""vLLM refuses a repetition penalty of 0."""
+
+WIRE = {
+    name: name
+    for name in (
+        "temperature top_p top_k min_p presence_penalty frequency_penalty seed stop min_tokens ignore_eos "
+        "stop_token_ids bad_words allowed_token_ids skip_special_tokens thinking_token_budget n logprobs "
+        "top_logprobs logit_bias response_format structured_outputs parallel_tool_calls priority max_tokens"
+    ).split()
+} | {"repeat_penalty": "repetition_penalty"}
+"""Attune's name -> vLLM's."""
+
+NO_SAMPLER = "vLLM has no such sampling option and would ignore it without a word"
+START_OPTION = "fixed when the vLLM server starts"
+
+UNSUPPORTED = {
+    "typical_p": NO_SAMPLER,
+    "tfs_z": NO_SAMPLER,
+    "mirostat": NO_SAMPLER,
+    "mirostat_tau": NO_SAMPLER,
+    "mirostat_eta": NO_SAMPLER,
+    "penalize_newline": NO_SAMPLER,
+    "repeat_last_n": "vLLM's repetition penalty looks at the whole prompt and answer, it has no window",
+    "num_ctx": "the context is fixed by --max-model-len when the vLLM server starts",
+    "num_keep": "vLLM never shifts its context",
+    "shift": "vLLM never shifts its context",
+    "truncate": "vLLM refuses an overlong prompt",
+    "keep_alive": "a vLLM server keeps its one model loaded",
+}
+"""Parameter -> why it is not sent; the load-time options that are not named here are start options."""
+
+SINCE = {"thinking_token_budget": (0, 20), "structured_outputs": (0, 12)}
+"""Parameter -> the first of the looked-at versions that knows it."""
+
+
+class VllmBackend(OpenAIBackend):
+    """vLLM's own parameters at the top level of OpenAI's body."""
+
+    runtime = "vllm"
+
+    def limits(self, case: Case) -> Iterable[Limit]:
+        """Ranges that vLLM refuses to leave, by version."""
+        who = case.target.label
+        if case.target.since(0, 24):
+            yield "temperature", 0.0, 2.0, who
+        yield "top_p", SMALLEST_TOP_P, 1.0, who
+        yield "top_k", -1, None, who
+        yield "min_p", 0.0, 1.0, who
+        yield "presence_penalty", -2.0, 2.0, who
+        yield "frequency_penalty", -2.0, 2.0, who
+        yield "repeat_penalty", SMALLEST_PENALTY, None, who
+        yield "top_logprobs", -1, 20, who
+
+    def item_limits(self, case: Case) -> Iterable[tuple[str, int, str]]:
+        """vLLM takes four stop strings since 0.28."""
+        if case.target.since(0, 28):
+            yield "stop", MAX_STOP_STRINGS, case.target.label
+
+    def translate(self, resolution: Resolution, case: Case) -> Translation:
+        """vLLM's names; what it would ignore is dropped, what it would refuse is held."""
+        draft = Draft(resolution, case.target)
+        _window(draft)
+        _max_tokens(draft, case)
+        _stop(draft, case)
+        for name, decided in draft.pending():
+            if name in ("think", "chat_template_kwargs"):
+                continue
+            wire = WIRE.get(name)
+            if wire is None:
+                reason = UNSUPPORTED.get(name, START_OPTION)
+                draft.drop(name, reason, harmless=is_neutral(name, decided.value))
+            elif not case.target.since(*SINCE.get(name, (0,))):
+                draft.drop(name, f"vLLM knows it since {'.'.join(map(str, SINCE[name]))}")
+            else:
+                draft.put(name, wire, decided.value)
+        _greedy_n(draft)
+        template_arguments(draft, case)
+        return draft.done()
+
+
+def _window(draft: Draft) -> None:
+    """`repeat_last_n: 0` switches the penalty off, which vLLM says with a penalty of 1."""
+    if draft.value("repeat_last_n") == 0 and draft.value("repeat_penalty") is not None:
+        draft.hold("repeat_penalty", 1.0, "repeat_last_n 0 switches the penalty off")
+
+
+def _max_tokens(draft: Draft, case: Case) -> None:
+    value = draft.value("max_tokens")
+    if value is None:
+        return
+    model = case.target.model
+    if value < 0:
+        reason = "no limit: vLLM uses all the room left when it is not sent"
+        draft.drop("max_tokens", reason, "no-limit", harmless=True)
+    elif value == 0:
+        draft.hold("max_tokens", 1, f"{case.target.label}: min 1")
+    elif model is not None and model.context is not None and value > model.context:
+        draft.hold("max_tokens", model.context, f"{model.name}: max_model_len {model.context}")
+
+
+def _stop(draft: Draft, case: Case) -> None:
+    value = draft.value("stop")
+    if value and "" in value:
+        draft.hold("stop", [s for s in value if s], f"{case.target.label}: no empty strings")
+
+
+def _greedy_n(draft: Draft) -> None:
+    """vLLM refuses several greedy answers: they would all be the same."""
+    many = draft.value("n")
+    if many is not None and many > 1 and draft.value("temperature") == 0:
+        draft.warn("n above 1 needs a temperature above 0: vLLM will refuse this request")

@@ -1,0 +1,174 @@
+"""Pure. Decisions, kept: requests that are alike are decided once.
+
+What a decision depends on is its key, so that a kept one is the one that would be made again. The cache is
+emptied when the snapshot or anything known of the upstreams changes, and when it is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy import explain
+from proxy.backends import BACKENDS
+from proxy.backends.facts import Target
+from proxy.decision import (
+    PROFILE_HEADER,
+    SESSION_HEADER,
+    STRICT_HEADER,
+    TASK_HEADER,
+    Ask,
+    Caller,
+    Considered,
+    Decision,
+    Policy,
+    consider,
+    decide,
+)
+from proxy.openai.messages import switch_texts
+from proxy.openai.request import ChatRequest
+from proxy.parameters.client import FIELDS, read, soft_switch
+from proxy.snapshot import Snapshot
+
+MOST = 2048
+"""Decisions kept."""
+LONGEST_KEY = 4096
+"""Bytes of parameters beyond which a decision is not kept: a large schema is rarely sent twice."""
+
+_OWN_HEADERS = tuple(h.encode() for h in (TASK_HEADER, STRICT_HEADER, SESSION_HEADER))
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A chat request as it came in."""
+
+    chat: ChatRequest
+    model: str
+    """Without `@PROFILE`."""
+    asked_model: str
+    """As the client said it; the answer carries it."""
+    profile: str | None
+    """The profile that the client named."""
+    headers: Mapping[bytes, bytes]
+    caller: Caller
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A rule sends the request elsewhere; the decision is made there."""
+
+    model: str
+    upstreams: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decision and what can be made of it once."""
+
+    decision: Decision
+    headers: tuple[tuple[bytes, bytes], ...]
+    """The `X-Tuning-*` response headers."""
+
+
+@dataclass(slots=True)
+class Decider:
+    """Makes and keeps decisions for one worker."""
+
+    policy: Policy
+    kept: dict[object, Prepared | Moved] = field(default_factory=dict)
+    hits: int = 0
+    misses: int = 0
+    _world: tuple[str, int] = ("", -1)
+
+    def decide(
+        self, snapshot: Snapshot, generation: int, incoming: Incoming, target: Target, *, moved: bool
+    ) -> Prepared | Moved:
+        """The decision for a target, kept or made. `moved`: a rule has already chosen where to go."""
+        if self._world != (snapshot.hash, generation):
+            self.kept.clear()
+            self._world = (snapshot.hash, generation)
+        key = _key(snapshot, incoming, target, moved)
+        found = self.kept.get(key) if key is not None else None
+        if found is not None:
+            self.hits += 1
+            return found
+        self.misses += 1
+        made = self._make(snapshot, incoming, target, moved)
+        if key is not None:
+            if len(self.kept) >= MOST:
+                self.kept.clear()
+            self.kept[key] = made
+        return made
+
+    def _make(self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: bool) -> Prepared | Moved:
+        asked = ask(snapshot, incoming)
+        considered = consider(snapshot, asked, target)
+        effects = considered.effects
+        if not moved and (effects.upstreams is not None or effects.model is not None):
+            return Moved(effects.model or incoming.model, effects.upstreams)
+        return self.finish(snapshot, asked, considered, target)
+
+    def finish(self, snapshot: Snapshot, asked: Ask, considered: Considered, target: Target) -> Prepared:
+        """The decision once the target stands."""
+        backend = BACKENDS[target.runtime]
+        decision = decide(snapshot, asked, considered, target, backend, self.policy)
+        return Prepared(decision, encode_headers(decision))
+
+
+def ask(snapshot: Snapshot, incoming: Incoming) -> Ask:
+    """What a request asks, decoded as far as deciding needs."""
+    chat = incoming.chat
+    return Ask(
+        model=incoming.model,
+        client=read(chat.decode(FIELDS), _soft_switch(snapshot, incoming)),
+        profile=incoming.profile,
+        headers=_looked_at(snapshot, incoming.headers),
+        caller=incoming.caller,
+        stream=chat.stream,
+        tools=chat.tools,
+        request_id=incoming.request_id,
+    )
+
+
+def encode_headers(decision: Decision, warnings: tuple[str, ...] = ()) -> tuple[tuple[bytes, bytes], ...]:
+    """The `X-Tuning-*` headers as a server sends them."""
+    return tuple((n.encode(), v.encode("latin-1")) for n, v in explain.headers(decision, warnings))
+
+
+def _looked_at(snapshot: Snapshot, headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    names = (*snapshot.headers, TASK_HEADER, STRICT_HEADER, SESSION_HEADER, PROFILE_HEADER)
+    return {n: headers[n.encode()].decode("latin-1") for n in names if n.encode() in headers}
+
+
+def _soft_switch(snapshot: Snapshot, incoming: Incoming) -> bool | None:
+    """A `/think` or `/no_think` in the text, for families that know it."""
+    messages = incoming.chat.fields["messages"]
+    if b"think" not in bytes(messages):
+        return None
+    family = snapshot.families.find(incoming.model)
+    if family is None or not family.thinking.soft:
+        return None
+    found = None
+    for words in switch_texts(bytes(messages)):
+        switch = soft_switch(words)
+        found = found if switch is None else switch
+    return found
+
+
+def _key(snapshot: Snapshot, incoming: Incoming, target: Target, moved: bool) -> object | None:
+    """Everything the decision depends on; `None` when it must not be kept."""
+    if any(e.unit == "request" for e, _ in snapshot.experiments):
+        return None
+    chat, headers = incoming.chat, incoming.headers
+    named = tuple([(n, bytes(raw)) for n, raw in chat.fields.items() if n in FIELDS])
+    if sum([len(raw) for _, raw in named]) > LONGEST_KEY:
+        return None
+    seen = tuple([headers.get(n) for n in _OWN_HEADERS])
+    if snapshot.headers:
+        seen += tuple([headers.get(n.encode()) for n in snapshot.headers])
+    caller = incoming.caller
+    return (
+        target.upstream, target.runtime, moved, incoming.model, incoming.profile, named, seen, caller.user,
+        caller.default_profile, caller.strict, chat.stream, chat.tools, _soft_switch(snapshot, incoming),
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Pure. A decision in words: the `tuning` object, the response headers, the rows of a table.
+
+All three are read off the same `Decision`, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from proxy.decision import Decision
+from proxy.parameters.layers import Layer
+from proxy.parameters.resolution import Decided, Resolution
+from proxy.parameters.values import show
+
+LONGEST_HEADER = 4096
+"""Characters; servers and clients commonly limit a header line to 8 KiB."""
+
+
+def to_json(
+    decision: Decision, request_id: str, warnings: Iterable[str] = (), system_prompt: str | None = None
+) -> dict[str, Any]:
+    """The decision in the shape of `tuning` and `POST /api/v1/explain`."""
+    considered, resolution = decision.considered, decision.resolution
+    profile = considered.profile
+    out: dict[str, Any] = {
+        "request_id": request_id,
+        "model": decision.model,
+        "upstream": decision.target.upstream,
+        "runtime": decision.target.runtime,
+        "runtime_version": decision.target.version,
+        "family": decision.family.name if decision.family else None,
+        "mode": decision.mode,
+        "task": considered.task,
+        "profile": profile.name if profile else None,
+        "profile_by": considered.profile_by,
+        "rules": list(considered.effects.names),
+        "snapshot": decision.snapshot,
+        "parameters": {name: d.to_json() for name, d in resolution.parameters.items()},
+        "dropped": {name: d.to_json() for name, d in resolution.dropped.items()},
+        "system_prompt": {"source": system_prompt} if system_prompt else None,
+        "warnings": [*decision.warnings, *warnings],
+    }
+    if decision.plan.model != decision.model:
+        out["upstream_model"] = decision.plan.model
+    if considered.variants:
+        out["experiments"] = {experiment: variant for experiment, variant, _ in considered.variants}
+    return out
+
+
+def headers(decision: Decision, warnings: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """The `X-Tuning-*` response headers that say what was decided."""
+    considered = decision.considered
+    out: list[tuple[str, str]] = []
+    if considered.profile is not None:
+        out.append(("x-tuning-profile", considered.profile.name))
+    if considered.effects.names:
+        out.append(("x-tuning-rules", _joined(map(_safe, considered.effects.names), ",")))
+    changed = changes(decision.resolution)
+    if changed:
+        out.append(("x-tuning-changed", _joined(changed, ", ")))
+    if decision.target.upstream is not None:
+        out.append(("x-tuning-upstream", decision.target.upstream))
+    said = [*decision.warnings, *warnings]
+    if said:
+        out.append(("x-tuning-warnings", _joined(map(_safe, said), "; ")))
+    return out
+
+
+def changes(resolution: Resolution) -> list[str]:
+    """What is not as the client asked, like `temperature=1.0;clamped-from=1.6`."""
+    out = []
+    for name, decided in resolution.parameters.items():
+        notes = _notes(decided)
+        if notes:
+            out.append(f"{name}={_safe(show(decided.value))};" + ";".join(notes))
+    for name, gone in resolution.dropped.items():
+        if gone.layer is Layer.CLIENT or gone.layer is Layer.RULE_SET:
+            out.append(f"{_safe(name)};dropped={_safe(gone.code)}")
+    return out
+
+
+def _notes(decided: Decided) -> list[str]:
+    notes = []
+    asked = decided.asked
+    if decided.forgotten_by and asked is not None:
+        notes.append(f"forgotten={_safe(show(asked.value))}")
+    elif asked is not None and decided.layer > Layer.CLIENT and decided.value != asked.value:
+        notes.append(f"asked={_safe(show(asked.value))};set-by={_slug(decided.source)}")
+    if decided.layer is Layer.CLIENT and decided.clamps:
+        notes.append(f"clamped-from={_safe(show(decided.clamps[0].before))}")
+    if decided.sent:
+        notes += [
+            f"appended={_safe(show(change.before))};by={_slug(change.by)}" for change in decided.appended
+        ]
+    return notes
+
+
+def _slug(text: str) -> str:
+    return _safe("-".join(text.split()))
+
+
+def _safe(text: str) -> str:
+    """Text that may stand in a header: printable ASCII; anything else percent-encoded."""
+    if text.isascii() and text.isprintable():
+        return text
+    return quote(text, safe=" !\"#$&'()*+,/:;<=>?@[]^`{|}~")
+
+
+def _joined(items: Iterable[str], separator: str) -> str:
+    """The items as one header value, cut at the longest that is safe to send."""
+    kept: list[str] = []
+    length = 0
+    rest = list(items)
+    for index, item in enumerate(rest):
+        length += len(item) + len(separator)
+        if length > LONGEST_HEADER:
+            return separator.join([*kept, f"and {len(rest) - index} more"])
+        kept.append(item)
+    return separator.join(kept)

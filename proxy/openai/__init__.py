@@ -1,0 +1,1 @@
+"""Pure. What clients speak: the request, chunks, server-sent events, messages."""

@@ -1,0 +1,93 @@
+"""Pure. How far a value may go, and who said so.
+
+Bounds only ever narrow: a bound that would widen, or leave nothing, is cut at what stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from proxy.parameters.catalog import Parameter, Range
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One end of a range and who set it."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The range a value is held to; `items` limits a list's length."""
+
+    low: Bound | None = None
+    high: Bound | None = None
+    items: Bound | None = None
+
+    def narrow(self, low: float | None, high: float | None, source: str) -> Bounds:
+        """These bounds cut down to [low, high]; never wider, never empty."""
+        new_low, new_high = self.low, self.high
+        if low is not None and (self.low is None or low > self.low.value):
+            new_low = Bound(low if self.high is None else min(low, self.high.value), source)
+        if high is not None and (self.high is None or high < self.high.value):
+            floor = new_low.value if new_low else None
+            new_high = Bound(high if floor is None else max(high, floor), source)
+        return replace(self, low=new_low, high=new_high)
+
+    def narrow_items(self, most: int | None, source: str) -> Bounds:
+        """At most `most` items in a list."""
+        if most is None or (self.items is not None and self.items.value <= most):
+            return self
+        return replace(self, items=Bound(most, source))
+
+    def clamp(self, value: Any, *, unlimited: bool = False) -> tuple[Any, str | None]:
+        """The value held to the bounds, and who did it (`family llama-3: max 1.0`) or `None`.
+
+        `unlimited`: a negative value means no limit, so only an upper bound can hold it.
+        """
+        if unlimited and isinstance(value, int) and value < 0:
+            return (value, None) if self.high is None else (int(self.high.value), _above(self.high))
+        if isinstance(value, list):
+            return self._cut(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value, None
+        if self.low is not None and value < self.low.value:
+            return _like(value, self.low.value), f"{self.low.source}: min {_text(self.low.value)}"
+        if self.high is not None and value > self.high.value:
+            return _like(value, self.high.value), _above(self.high)
+        return value, None
+
+    def _cut(self, value: list[Any]) -> tuple[Any, str | None]:
+        if self.items is None or len(value) <= self.items.value:
+            return value, None
+        most = int(self.items.value)
+        return value[:most], f"{self.items.source}: at most {most} items"
+
+
+UNBOUNDED = Bounds()
+
+
+def of_range(limits: Range, source: str) -> Bounds:
+    """Bounds made from a catalogue range."""
+    return UNBOUNDED.narrow(limits.min, limits.max, source)
+
+
+def hard(parameter: Parameter) -> Bounds:
+    """The bounds beyond which a parameter means nothing to any runtime."""
+    return of_range(parameter.hard, f"{parameter.name}")
+
+
+def _above(bound: Bound) -> str:
+    return f"{bound.source}: max {_text(bound.value)}"
+
+
+def _like(value: float, bound: float) -> float:
+    """The bound as an int where the value is one."""
+    return int(bound) if isinstance(value, int) and float(bound).is_integer() else bound
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if isinstance(value, int) else f"{value:g}" if value % 1 else f"{value:.1f}"

@@ -1,0 +1,53 @@
+"""Pure. Thinking mode: what a resolved `think` means for a family, and its spelling for a template.
+
+A mode is part of the key of every recommendation, so it is known before vendor values are chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.parameters.families import Thinking
+
+THINKING = "thinking"
+NON_THINKING = "non-thinking"
+
+
+def mode(think: Any, family: Thinking | None, capable: bool | None) -> str:
+    """`thinking` or `non-thinking`.
+
+    `think` is the resolved value (`None`: nobody said), `capable` what the upstream says of the model
+    (`None`: unknown). A model of an unknown family that can think does so unless told otherwise, as Ollama
+    does since 0.12.4.
+    """
+    if capable is False:
+        return NON_THINKING
+    default = family.default if family is not None else None
+    if default == "always":
+        return THINKING
+    if default == "never":
+        return NON_THINKING
+    if think is None:
+        return THINKING if default == "on" or (default is None and capable) else NON_THINKING
+    return NON_THINKING if think is False else THINKING
+
+
+def level(think: Any, levels: tuple[str, ...]) -> str | None:
+    """The nearest effort level of `levels` for a resolved `think`; `None` when the family has none.
+
+    `True` is `medium` where there is one, else the strongest; `False` is `none` where there is one, else the
+    weakest, which is as near to off as such a model comes.
+    """
+    if not levels:
+        return None
+    if think is True:
+        return "medium" if "medium" in levels else levels[-1]
+    if think is False:
+        return "none" if "none" in levels else levels[0]
+    if think in levels:
+        return str(think)
+    want = _EFFORT.index(think)
+    return min(levels, key=lambda name: abs(_EFFORT.index(name) - want))
+
+
+_EFFORT = ("none", "minimal", "low", "medium", "high", "xhigh", "max")

@@ -1,0 +1,109 @@
+"""I/O. Runs the application: sockets, workers, and an end that lets streams finish.
+
+On SIGTERM readiness turns false; after `drain_delay` new work is refused, the listening socket closes, and
+running streams get `drain_timeout` to end. A second signal, or SIGINT, does not wait for the delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from proxy.api.auth import Auth, admin_key, check_exposure
+from proxy.app import App
+from proxy.settings import PREFIX, Settings
+
+log = logging.getLogger("attune")
+
+KEEP_ALIVE = 75
+"""Seconds an idle client connection is kept; longer than the clients' own pools keep theirs."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with a drain before the listening socket closes."""
+
+    def __init__(self, config: uvicorn.Config, app: App, ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._ready = ready
+        self._signals = 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.servers and self.servers[0].sockets:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        self._app.unready()
+        delay = self._app.settings.drain_delay
+        if self._signals > 1 or delay == 0 or sig == signal.SIGINT:
+            self._end(sig, frame)
+            return
+        log.info("draining: unready for %g s, then no new connections", delay)
+        asyncio.get_running_loop().call_later(delay, self._end, sig, frame)
+
+    def _end(self, sig: int, frame: FrameType | None) -> None:
+        self._app.refuse()
+        super().handle_exit(sig, frame)
+
+
+def config(app: App | str, settings: Settings, *, factory: bool = False) -> uvicorn.Config:
+    """uvicorn's configuration for one worker."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        factory=factory,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=4096,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, int(settings.drain_timeout)),
+    )
+
+
+def run(settings: Settings, ready: Callable[[str], None], *, demo: bool = False) -> int:
+    """Serve until told to stop; returns the exit code."""
+    check_exposure(settings, Auth(admin_key(settings)))
+    if settings.workers > 1:
+        return _run_workers(settings, ready)
+    app = App(settings, os.environ, demo=demo)
+    app.files.load()
+    server = Server(config(app, settings), app, ready)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _run_workers(settings: Settings, ready: Callable[[str], None]) -> int:
+    """Several processes on one socket; each builds its own application from the environment."""
+    for name, value in settings.model_dump().items():
+        if value is not None and value != ():
+            os.environ[PREFIX + name.upper()] = _text(value)
+    parent = config("proxy.app:create_app", settings, factory=True)
+    ready(f"http://{settings.host}:{settings.port}")
+    sockets = [parent.bind_socket()]
+    Multiprocess(parent, sockets=sockets).run()
+    return 0
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,103 @@
+"""Pure. Static configuration: every setting with its name, default and help line.
+
+Read once at the start from `ATTUNE_*` variables and the command line; everything that may change while
+running is in the snapshot. The table in `docs/settings.md` is made from this class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from proxy.errors import ConfigurationError
+
+PREFIX = "ATTUNE_"
+
+_SWITCH = {
+    "on": True,
+    "true": True,
+    "1": True,
+    "yes": True,
+    "off": False,
+    "false": False,
+    "0": False,
+    "no": False,
+}
+
+
+def _switch(value: Any) -> Any:
+    return _SWITCH.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+def _list(value: Any) -> Any:
+    return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_list)]
+
+
+class Settings(BaseModel):
+    """What is fixed while the process runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")
+    rules: Words = Field((), description="Rule files or folders, separated by commas.")
+    upstreams: Words = Field((), description="Upstream URLs; none: the rule files', else OLLAMA_HOST.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of log lines.")
+    insecure: Switch = Field(False, description="Listen beyond loopback although no key exists.")
+    builtin_rules: Switch = Field(True, description="Load the families, tasks and presets that ship.")
+    vendor_defaults: Switch = Field(True, description="Send the families' recommended values (layer 2).")
+    virtual_models: Switch = Field(False, description="List NAME@PROFILE in /v1/models.")
+    num_ctx: Literal["pin", "bucket", "free"] = Field(
+        "bucket", description="How num_ctx is kept from reloading an Ollama model."
+    )
+    protected: Literal["allow", "drop"] = Field(
+        "allow", description="Whether clients may set load-time parameters, which affect others."
+    )
+    max_body: int = Field(32 * 1024 * 1024, ge=1024, description="Longest request body, in bytes.")
+    admin_key: str | None = Field(None, min_length=8, repr=False, description="A key with all rights.")
+    admin_key_file: str | None = Field(None, description="File that holds the admin key.")
+    discover_every: float = Field(15.0, gt=0, description="Seconds between two looks at each upstream.")
+    reload_every: float = Field(1.0, gt=0, description="Seconds between two looks at the rule files.")
+    drain_delay: float = Field(0.0, ge=0, description="Seconds to go on serving after SIGTERM, unready.")
+    drain_timeout: float = Field(300.0, ge=0, description="Seconds that running streams may take to end.")
+
+
+def from_environment(environ: Mapping[str, str], **overrides: Any) -> Settings:
+    """The settings, `overrides` from the command line first; a bad one is named with what is accepted.
+
+    Variables that do not name a setting are left alone: clients' own (`ATTUNE_URL`, `ATTUNE_API_KEY`) are.
+    """
+    values: dict[str, Any] = {
+        name: environ[PREFIX + name.upper()]
+        for name in Settings.model_fields
+        if environ.get(PREFIX + name.upper(), "") != ""
+    }
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings(**values)
+    except ValidationError as fault:
+        lines = []
+        for error in fault.errors():
+            name = PREFIX + str(error["loc"][0]).upper()
+            secret = "KEY" in name
+            shown = "" if secret else f", not {error['input']!r}"
+            lines.append(f"{name}: {error['msg']}{shown}")
+        raise ConfigurationError("\n".join(lines)) from None
+
+
+def table() -> str:
+    """The settings as a Markdown table."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, info in Settings.model_fields.items():
+        default = "" if info.default in (None, ()) else info.default
+        if isinstance(default, bool):
+            default = "on" if default else "off"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {info.description} |")
+    return "\n".join(lines) + "\n"

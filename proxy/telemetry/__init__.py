@@ -1,0 +1,1 @@
+"""I/O. What the proxy tells about itself: log lines, for now."""

@@ -1,0 +1,160 @@
+"""I/O. All upstreams together: in step with the rule files, looked at in the background, asked by model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from proxy.backends.facts import ModelFacts, NumCtxPolicy
+from proxy.errors import NoHealthyUpstream, UnknownModel
+from proxy.parameters.near import hint
+from proxy.parameters.values import show
+from proxy.rules.rule import UpstreamEntry
+from proxy.upstream.discovery import Explorer, new_client
+from proxy.upstream.selection import LeastLoaded
+from proxy.upstream.upstream import Upstream
+
+log = logging.getLogger("attune")
+
+FIRST_LOOK = 5.0
+"""Seconds a request waits for the first look at its upstreams, right after the start."""
+LOOK_AGAIN = 2.0
+"""Seconds between two extra looks that unknown models may cause, and between looks at one that is down."""
+
+
+class Fleet:
+    """The upstreams of the current snapshot."""
+
+    def __init__(self, *, every: float, num_ctx: NumCtxPolicy, environ: Mapping[str, str]) -> None:
+        self.upstreams: dict[str, Upstream] = {}
+        self.generation = 0
+        """Rises whenever something that decisions depend on has changed."""
+        self._every = every
+        self._num_ctx: NumCtxPolicy = num_ctx
+        self._environ = environ
+        self._explorer = Explorer(new_client())
+        self._policy = LeastLoaded()
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._looked_again: dict[str, float] = {}
+
+    def update(self, entries: Sequence[UpstreamEntry]) -> None:
+        """Take over a snapshot's entries: unchanged ones live on, removed ones finish what they carry."""
+        kept: dict[str, Upstream] = {}
+        for entry in entries:
+            old = self.upstreams.get(entry.name)
+            if old is not None and old.entry == entry:
+                kept[entry.name] = old
+                continue
+            key = self._environ.get(entry.api_key_env) if entry.api_key_env else None
+            if entry.api_key_env and not key:
+                log.warning("upstream %s: %s is not set, so no key is sent", entry.name, entry.api_key_env)
+            kept[entry.name] = Upstream(entry, key=key, num_ctx=self._num_ctx)
+        for name, upstream in self.upstreams.items():
+            if kept.get(name) is not upstream:
+                self._retire(upstream)
+        self.upstreams = kept
+        self.generation += 1
+        for name, upstream in kept.items():
+            if name not in self._watchers:
+                self._watchers[name] = asyncio.create_task(self._watch(upstream), name=f"watch {name}")
+
+    async def look(self, upstream: Upstream) -> None:
+        """Look at one upstream now."""
+        known = await self._explorer.look(upstream)
+        before = upstream.known
+        if upstream.learn(known):
+            self.generation += 1
+        if known.up is False and before.up is not False:
+            log.warning("upstream %s is down: %s", upstream.name, known.error)
+        elif known.up and not before.up:
+            count = "any" if known.models is None else len(known.models)
+            log.info(
+                "upstream %s is up: %s %s, %s models", upstream.name, known.runtime, known.version, count
+            )
+        if known.up:
+            upstream.breaker.success(False)
+
+    def candidates(self, model: str, only: Sequence[str] | None = None) -> list[Upstream]:
+        """The upstreams that serve a model or may do so, best first; `only` are a rule's.
+
+        Raises `NoHealthyUpstream` when those that serve it are down, `UnknownModel` when none does.
+        """
+        pool = [u for u in self.upstreams.values() if only is None or u.name in only]
+        said = [(u, u.serves(model)) for u in pool if u.met]
+        serving = [u for u, serves in said if serves] or [u for u, serves in said if serves is None]
+        usable = [u for u in serving if u.available()]
+        if usable:
+            return [usable[i] for i in self._policy.order(usable)] if len(usable) > 1 else usable
+        if serving:
+            names = ", ".join(u.name for u in serving)
+            raise NoHealthyUpstream(f"no healthy upstream for {show(model)}: {names} failed too often")
+        raise self._unknown(model, only)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every upstream has been looked at."""
+        return all(u.looked.is_set() for u in self.upstreams.values())
+
+    async def ready_for(self, model: str) -> None:
+        """Makes sure that "unknown" is said of no model that was only not seen yet."""
+        for upstream in self.upstreams.values():
+            if not upstream.looked.is_set():
+                try:
+                    async with asyncio.timeout(FIRST_LOOK):
+                        await upstream.looked.wait()
+                except TimeoutError:
+                    log.warning("upstream %s: the first look takes long", upstream.name)
+        if not any(u.serves(model) for u in self.upstreams.values()):
+            await asyncio.gather(*(self._look_again(u) for u in self.upstreams.values() if u.allows(model)))
+
+    def learn_loaded(self, upstream: Upstream, model: str, context: int) -> None:
+        """A request made the model load with this context."""
+        if upstream.learn_loaded(model, context):
+            self.generation += 1
+
+    def listing(self) -> dict[str, list[tuple[Upstream, ModelFacts]]]:
+        """Every model that any upstream lists, with where it runs, in the upstreams' order."""
+        found: dict[str, list[tuple[Upstream, ModelFacts]]] = {}
+        for upstream in self.upstreams.values():
+            for facts in (upstream.known.models or {}).values():
+                if upstream.allows(facts.name):
+                    found.setdefault(facts.name, []).append((upstream, facts))
+        return found
+
+    async def close(self) -> None:
+        """End all looking and hang up."""
+        tasks = list(self._watchers.values())
+        for upstream in self.upstreams.values():
+            self._retire(upstream)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._explorer.client.aclose()
+
+    async def _watch(self, upstream: Upstream) -> None:
+        while True:
+            await self.look(upstream)
+            await asyncio.sleep(self._every if upstream.up else min(LOOK_AGAIN, self._every))
+
+    async def _look_again(self, upstream: Upstream) -> None:
+        """An extra look, at most every `LOOK_AGAIN` seconds however many ask."""
+        now = time.monotonic()
+        if now - self._looked_again.get(upstream.name, -LOOK_AGAIN) >= LOOK_AGAIN:
+            self._looked_again[upstream.name] = now
+            await self.look(upstream)
+
+    def _retire(self, upstream: Upstream) -> None:
+        watcher = self._watchers.pop(upstream.name, None)
+        if watcher is not None:
+            watcher.cancel()
+        upstream.close()
+
+    def _unknown(self, model: str, only: Sequence[str] | None) -> UnknownModel | NoHealthyUpstream:
+        down = [u for u in self.upstreams.values() if not u.up and u.known.models is None]
+        if down:
+            words = "; ".join(f"{u.name}: {u.known.error}" for u in down)
+            return NoHealthyUpstream(f"no upstream that is up serves {show(model)}; down: {words}")
+        if not self.upstreams:
+            return NoHealthyUpstream("no upstream is configured")
+        where = f" at {', '.join(only)}" if only is not None else ""
+        return UnknownModel(f"no model {show(model)}{where}{hint(model, self.listing())}")
