@@ -155,9 +155,9 @@ class App:
     def _resource(self, resource: Resource) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             headers = dict(request.scope["headers"])
-            self._auth.caller(headers)
+            caller = self._auth.caller(headers)
             body = await read_body(headers, request.receive, self.settings.max_body)
-            call = Call(self.v1, self.files, body, headers, request_id(headers))
+            call = Call(self.v1, caller, self.files, body, headers, request_id(headers))
             return _json(request, await resource(call))
 
         return endpoint

@@ -17,7 +17,7 @@ from proxy.backends import BACKENDS
 from proxy.backends.answer import Answer, Translator
 from proxy.backends.facts import Target
 from proxy.backends.failure import refused
-from proxy.decider import Decider, Incoming, Moved
+from proxy.decider import Decider, Incoming, Moved, Prepared
 from proxy.errors import (
     AttuneError,
     NoHealthyUpstream,
@@ -126,33 +126,39 @@ class Gateway:
         """The reply to a request, or the error that says why there is none."""
         snapshot = self._current()
         failure: UpstreamError | None = None
-        upstreams, moved, model = await self._route(snapshot, incoming)
+        upstreams, moved, model, prepared = await self._route(snapshot, incoming)
         for upstream in upstreams:
-            written = self.write(snapshot, incoming, upstream.target(model), moved=moved)
+            if prepared is None:
+                prepared = self._decide(snapshot, incoming, upstream.target(model), moved)
             try:
-                return await self._attempt(incoming, upstream, written)
+                return await self._attempt(incoming, upstream, write(incoming, prepared))
             except UpstreamError as fault:
                 if not fault.retryable:
                     raise
                 log.warning("upstream %s: %s", upstream.name, fault)
-                failure = fault
+                failure, prepared = fault, None
         raise _last_word(failure)
 
-    def write(self, snapshot: Snapshot, incoming: Incoming, target: Target, *, moved: bool) -> Written:
-        """The request for one target, decided and put into its runtime's words. Nothing is sent."""
+    def _decide(self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: bool) -> Prepared:
+        """The decision for one target that the request is bound for."""
         prepared = self._decider.decide(snapshot, self.fleet.generation, incoming, target, moved=moved)
         if isinstance(prepared, Moved):
             raise NoHealthyUpstream("a rule's route changed while the request was on its way")
-        return write(incoming, prepared)
+        return prepared
 
     async def explain(self, incoming: Incoming) -> Written:
         """What `open` would send, without sending it."""
         snapshot = self._current()
-        upstreams, moved, model = await self._route(snapshot, incoming)
-        return self.write(snapshot, incoming, upstreams[0].target(model), moved=moved)
+        upstreams, moved, model, prepared = await self._route(snapshot, incoming)
+        if prepared is None:
+            prepared = self._decide(snapshot, incoming, upstreams[0].target(model), moved)
+        return write(incoming, prepared)
 
-    async def _route(self, snapshot: Snapshot, incoming: Incoming) -> tuple[list[Upstream], bool, str]:
-        """The upstreams to try, best first, whether a rule chose them, and the model to ask for."""
+    async def _route(
+        self, snapshot: Snapshot, incoming: Incoming
+    ) -> tuple[list[Upstream], bool, str, Prepared | None]:
+        """The upstreams to try, best first, whether a rule chose them, the model to ask for, and the decision
+        for the first of them if it is made already."""
         model = incoming.model
         if not self.fleet.settled:
             await self.fleet.ready_for(model)
@@ -163,9 +169,9 @@ class Gateway:
         target = upstreams[0].target(model)
         chosen = self._decider.decide(snapshot, self.fleet.generation, incoming, target, moved=False)
         if not isinstance(chosen, Moved):
-            return upstreams, False, model
+            return upstreams, False, model, chosen
         await self.fleet.ready_for(chosen.model)
-        return self.fleet.candidates(chosen.model, chosen.upstreams), True, chosen.model
+        return self.fleet.candidates(chosen.model, chosen.upstreams), True, chosen.model, None
 
     async def _look_first(self, snapshot: Snapshot, incoming: Incoming) -> list[Upstream]:
         """A model that nobody serves so far: look once more; a rule may route it whoever serves it."""

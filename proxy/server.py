@@ -60,7 +60,7 @@ class Server(uvicorn.Server):
 def config(app: App | str, settings: Settings, *, factory: bool = False) -> uvicorn.Config:
     """uvicorn's configuration for one worker."""
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         host=settings.host,
         port=settings.port,
         factory=factory,

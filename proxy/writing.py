@@ -14,7 +14,7 @@ from proxy.decider import Incoming, Prepared, encode_headers
 from proxy.openai.messages import edit_system
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Written:
     """A request as it would go upstream, and the decision in words."""
 

@@ -21,7 +21,7 @@ from proxy.api.edge import (
 )
 from proxy.api.naming import name
 from proxy.decider import Incoming
-from proxy.decision import PROFILE_HEADER, STRICT_HEADER, TASK_HEADER
+from proxy.decision import PROFILE_HEADER, STRICT_HEADER, TASK_HEADER, Caller
 from proxy.errors import Draining, UnknownModel
 from proxy.gateway import Gateway
 from proxy.openai.request import ChatRequest, parse_chat
@@ -66,7 +66,12 @@ class V1:
 
         self.running += 1
         try:
-            incoming = self._incoming(headers, rid, await self._body(headers, receive))
+            if self.draining:
+                raise Draining("Attune is shutting down")
+            caller = self._auth.caller(headers)
+            check_json(headers)
+            body = await read_body(headers, receive, self._settings.max_body)
+            incoming = self.incoming(headers, rid, parse_chat(body), caller)
             departure = Departure(receive)
             reply = await self.gateway.open(incoming)
             await reply.deliver(tell)
@@ -86,10 +91,9 @@ class V1:
             if departure is not None:
                 departure.stop()
 
-    def incoming(self, headers: dict[bytes, bytes], rid: str, chat: ChatRequest) -> Incoming:
+    def incoming(self, headers: dict[bytes, bytes], rid: str, chat: ChatRequest, caller: Caller) -> Incoming:
         """A parsed request with what it names."""
         snapshot = self._files.current
-        caller = self._auth.caller(headers)
         model = chat.model
         profile = headers.get(b"x-tuning-profile")
         if model is None or "@" in model or model == "auto":
@@ -129,13 +133,3 @@ class V1:
 
     def _entry(self, model: str, owner: str) -> dict[str, Any]:
         return {"id": model, "object": "model", "created": self._started, "owned_by": owner}
-
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        if self.draining:
-            raise Draining("Attune is shutting down")
-        self._auth.caller(headers)
-        check_json(headers)
-        return await read_body(headers, receive, self._settings.max_body)
-
-    def _incoming(self, headers: dict[bytes, bytes], rid: str, body: bytes) -> Incoming:
-        return self.incoming(headers, rid, parse_chat(body))

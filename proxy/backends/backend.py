@@ -55,7 +55,7 @@ class Plan:
     """The parameter fields as JSON members, ready to be put into a body: `"temperature":0.6,"top_k":20`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class UpstreamRequest:
     """A request, ready to be sent."""
 

@@ -25,7 +25,7 @@ import orjson
 
 from proxy.errors import UpstreamRefused
 
-_DEEPEST = 6
+_DEEPEST = 10
 
 _TYPES = {
     400: "invalid_request_error",
@@ -162,13 +162,19 @@ def _from_text(text: str, depth: int) -> _Words:
 
 
 def _from_value(value: object, depth: int) -> _Words | None:
-    if depth > _DEEPEST:
-        return None
     if isinstance(value, str):
-        return _from_text(value.strip(), depth) if value.strip() else None
+        return _from_string(value.strip(), depth)
+    if depth >= _DEEPEST:
+        return None
     if isinstance(value, list):
         return _from_list(value, depth)
     return _from_object(value, depth) if isinstance(value, dict) else None
+
+
+def _from_string(text: str, depth: int) -> _Words | None:
+    if not text:
+        return None
+    return _from_text(text, depth) if depth < _DEEPEST else _Words(text)
 
 
 def _from_object(value: dict[str, Any], depth: int) -> _Words | None:

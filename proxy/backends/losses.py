@@ -40,7 +40,7 @@ class Losses:
         """Every key that has no counterpart; `null` and empty values lose nothing."""
         for key, item in value.items():
             if key not in read and item not in (None, "", [], {}):
-                self.note(f"{path}.{key[:60]}", "ollama has no such field, left out")
+                self.note(f"{path}.{key[:60]}", "ollama has no such field, lost")
 
     def lines(self) -> tuple[str, ...]:
         """The warnings: `path: words`, with the number of further places."""

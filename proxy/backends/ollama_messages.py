@@ -156,7 +156,7 @@ class _Translation:
         if refusal is not None and not isinstance(refusal, str):
             raise wrong(path, "a string or null", refusal)
         if refusal and native["content"]:
-            self._losses.note(path, "ollama has no such field, left out")
+            self._losses.note(path, "ollama has no such field, lost")
         elif refusal:
             native["content"] = refusal
 

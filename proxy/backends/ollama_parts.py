@@ -69,15 +69,15 @@ def _image(value: Any, path: str, losses: Losses) -> Part:
     if isinstance(value, dict):
         path += ".url"
         if value.get("detail") not in (None, "auto"):
-            losses.note(f"{path[:-4]}.detail", "ollama has no such field, left out")
+            losses.note(f"{path[:-4]}.detail", "ollama has no such field, lost")
         value = value.get("url")
     if not isinstance(value, str):
         raise wrong(path, "a data URL", value)
     scheme, _, rest = value.partition(":")
     if scheme.lower() in ("http", "https"):
         raise Unsupported(f"{path}: Ollama fetches no images; {_INLINE}", param=path)
-    head, comma, data = rest.partition(",")
-    if scheme.lower() != "data" or not comma or not head.rstrip().lower().endswith(";base64"):
+    head, _, data = rest.partition(",")
+    if scheme.lower() != "data" or not head.rstrip().lower().endswith(";base64"):
         raise BadBody(f"{path} is not a base64 data URL; {_INLINE}", param=path)
     return True, standard_base64(data, path)
 

@@ -150,7 +150,7 @@ def _name(path: str, holder: Any) -> str:
         raise wrong(path, "an object with a name", holder)
     name = holder.get("name")
     if not isinstance(name, str) or not name:
-        raise wrong(f"{path}.name", "a string that is not empty", name)
+        raise BadBody(f"{path}.name must be a string that is not empty", param=f"{path}.name")
     return name
 
 
@@ -188,7 +188,7 @@ def _allowed(value: Any, path: str) -> _Choice:
     if mode not in ("auto", "required"):
         raise BadBody(f'{path}.mode must be "auto" or "required"', param=f"{path}.mode")
     if not isinstance(tools, list) or not tools:
-        raise wrong(f"{path}.tools", "a list that is not empty", tools)
+        raise BadBody(f"{path}.tools must be a list that is not empty", param=f"{path}.tools")
     names = []
     for index, tool in enumerate(tools):
         place = f"{path}.tools[{index}]"
@@ -215,7 +215,7 @@ def _write(offer: _Offer, losses: Losses) -> bytes:
     losses.note_unread(offer.path, offer.tool, frozenset(("type", "function")))
     losses.note_unread(path, function, _FUNCTION)
     if function.get("strict"):
-        losses.note(f"{path}.strict", "ollama has no such field, left out")
+        losses.note(f"{path}.strict", "ollama has no such field, lost")
     if not isinstance(function.get("description"), str | None):
         raise wrong(f"{path}.description", "a string", function["description"])
     mended = mend_parameters(function, f"{path}.parameters", losses)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proxy.parameters.catalog import Parameter, Range
+from proxy.parameters.catalog import INT32, Parameter, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,27 @@ class Bounds:
     def clamp(self, value: Any, *, unlimited: bool = False) -> tuple[Any, str | None]:
         """The value held to the bounds, and who did it (`family llama-3: max 1.0`) or `None`.
 
-        `unlimited`: a negative value means no limit, so only an upper bound can hold it.
+        `unlimited`: a negative value means no limit, so only an upper bound can hold it, and one that is only
+        the largest number that fits is none.
         """
         if unlimited and isinstance(value, int) and value < 0:
-            return (value, None) if self.high is None else (int(self.high.value), _above(self.high))
+            return self._limit(value)
         if isinstance(value, list):
             return self._cut(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value, None
         if self.low is not None and value < self.low.value:
-            return _like(value, self.low.value), f"{self.low.source}: min {_text(self.low.value)}"
+            return _like(value, self.low.value), _below(self.low)
         if self.high is not None and value > self.high.value:
             return _like(value, self.high.value), _above(self.high)
+        return value, None
+
+    def _limit(self, value: int) -> tuple[int, str | None]:
+        """The bound for a value that means no limit."""
+        if self.high is not None and self.high.value < INT32:
+            return int(self.high.value), _above(self.high)
+        if self.low is not None and value < self.low.value < 0:
+            return int(self.low.value), _below(self.low)
         return value, None
 
     def _cut(self, value: list[Any]) -> tuple[Any, str | None]:
@@ -77,7 +86,11 @@ def of_range(limits: Range, source: str) -> Bounds:
 
 def hard(parameter: Parameter) -> Bounds:
     """The bounds beyond which a parameter means nothing to any runtime."""
-    return of_range(parameter.hard, f"{parameter.name}")
+    return of_range(parameter.hard, parameter.name)
+
+
+def _below(bound: Bound) -> str:
+    return f"{bound.source}: min {_text(bound.value)}"
 
 
 def _above(bound: Bound) -> str:
@@ -85,8 +98,10 @@ def _above(bound: Bound) -> str:
 
 
 def _like(value: float, bound: float) -> float:
-    """The bound as an int where the value is one."""
-    return int(bound) if isinstance(value, int) and float(bound).is_integer() else bound
+    """The bound as a number of the value's kind; a bound with a fraction stays what it is."""
+    if isinstance(value, float):
+        return float(bound)
+    return int(bound) if bound % 1 == 0 else bound
 
 
 def _text(value: float) -> str:

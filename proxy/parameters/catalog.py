@@ -73,7 +73,7 @@ _STANDARD = (
     _p("temperature", "float", "Randomness: 0 always takes the likeliest token, higher is more varied.",
        default=0.7, form=Range(0.0, 2.0), hard=Range(0.0), step=0.05, advanced=False),
     _p("max_tokens", "int", "The most tokens to generate, thinking included; -1 means no limit.",
-       default=2048, form=Range(128, 8192), hard=Range(None, INT32), step=1, advanced=False,
+       default=2048, form=Range(128, 8192), hard=Range(-INT32 - 1, INT32), step=1, advanced=False,
        aliases=("max_completion_tokens", "max_output_tokens", "num_predict"),
        stronger=("max_completion_tokens",)),
     _p("top_p", "float", "Sample among the likeliest tokens that together reach this probability; 1 is off.",
@@ -121,7 +121,7 @@ _ANSWER = (
     _p("think", "enum", "Thinking: off, on, or how hard.", options=(False, True, *THINK_LEVELS),
        aliases=("reasoning_effort",)),
     _p("thinking_token_budget", "int", "The most tokens to think for; -1 means no limit.",
-       hard=Range(None, INT32), form=Range(-1, 131072), step=1),
+       hard=Range(-INT32 - 1, INT32), form=Range(-1, 131072), step=1),
     _p("n", "int", "How many answers to generate.", default=1, form=Range(1, 8), hard=Range(1, 16384),
        step=1),
     _p("logprobs", "bool", "Return the log probability of each token.", default=False),
@@ -172,7 +172,7 @@ CATALOG: dict[str, Parameter] = {p.name: p for p in (*_STANDARD, *_SAMPLING, *_A
 """Attune's name -> parameter, in the order in which forms and tables show them."""
 
 UNLIMITED_BELOW_ZERO = frozenset({"max_tokens", "thinking_token_budget"})
-"""Negative values of these mean "no limit", so they are not below any minimum."""
+"""Negative values of these mean "no limit": they are below no minimum, and above every maximum."""
 
 CANONICAL: dict[str, str] = {spelling: p.name for p in CATALOG.values() for spelling in (p.name, *p.aliases)}
 """Every spelling a client may use at the top level, in `generation_params` or in `options` -> our name."""

@@ -59,6 +59,11 @@ class Decided:
         """The same outcome with its value held to `value`."""
         return replace(self, value=value, clamps=(*self.clamps, Change(self.value, by)))
 
+    def dropped(self, reason: str, code: str, *, harmless: bool = False) -> Dropped:
+        """The outcome when nothing is sent: what the client asked for, if it did, is what it misses."""
+        gone = self.asked or self
+        return Dropped(gone.value, gone.layer, gone.source, reason, code, harmless)
+
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"value": self.value, "layer": self.layer.label, "source": self.source}
         if self.evidence:

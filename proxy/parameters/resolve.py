@@ -53,11 +53,10 @@ def rank(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _outcome(name: str, offered: Sequence[Candidate], edits: Edits) -> Decided | Dropped | None:
-    asked = next((c for c in rank(offered) if c.layer is Layer.CLIENT), None)
+    ranked = rank(offered)
+    asked = next((c for c in ranked if c.layer is Layer.CLIENT), None)
     forgotten_by = edits.forget.get(name) if asked is not None else None
-    if forgotten_by:
-        offered = [c for c in offered if c.layer is not Layer.CLIENT]
-    decided = _append(_winner(rank(offered)), edits.append.get(name, ()))
+    decided = _append(_winner(ranked, bool(forgotten_by)), edits.append.get(name, ()))
     if decided is None:
         # only a forgotten client value: the parameter is gone, and that is said
         return _forgotten(asked, forgotten_by) if asked and forgotten_by else None
@@ -70,29 +69,39 @@ def _outcome(name: str, offered: Sequence[Candidate], edits: Edits) -> Decided |
         decided = decided.held(value, by)
     if name in edits.drop:
         who = edits.drop[name]
-        return Dropped(decided.value, decided.layer, decided.source, f"dropped by {who}", _slug(who))
+        return decided.dropped(f"dropped by {who}", _slug(who))
     return decided
 
 
-def _winner(ranked: Sequence[Candidate]) -> Decided | None:
-    if not ranked:
+def _winner(ranked: Sequence[Candidate], forget_client: bool) -> Decided | None:
+    """The first in rank, and all others as passed over; a forgotten client is passed over by everybody."""
+    best = next((c for c in ranked if not (forget_client and c.layer is Layer.CLIENT)), None)
+    if best is None:
         return None
-    best = ranked[0]
-    return Decided(best.value, best.layer, best.source, tuple(ranked[1:]), best.evidence)
+    others = tuple(c for c in ranked if c is not best)
+    return Decided(best.value, best.layer, best.source, others, best.evidence)
 
 
 def _append(decided: Decided | None, items: Sequence[tuple[list[Any], str]]) -> Decided | None:
     """The winner with what `append` adds; what it already holds is not added again."""
     for extra, source in items:
+        have = _items(decided)
+        new = [item for item in dict.fromkeys(extra) if item not in have]
+        if not new:
+            continue
         if decided is None or not decided.sent:
-            passed = (decided.passed_over if decided else ()) + _as_candidate(decided)
+            passed = _as_candidate(decided) + (decided.passed_over if decided else ())
             decided = Decided([], Layer.RULE_SET, source, passed)
-        have = list(decided.value) if isinstance(decided.value, list) else [decided.value]
-        new = [item for item in extra if item not in have]
-        if new:
-            change = Change(new, source)
-            decided = replace(decided, value=have + new, appended=(*decided.appended, change))
+        change = Change(new, source)
+        decided = replace(decided, value=have + new, appended=(*decided.appended, change))
     return decided
+
+
+def _items(decided: Decided | None) -> list[Any]:
+    """What the list that is sent holds so far."""
+    if decided is None or not decided.sent:
+        return []
+    return list(decided.value) if isinstance(decided.value, list) else [decided.value]
 
 
 def _as_candidate(decided: Decided | None) -> tuple[Candidate, ...]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.parameters.catalog import THINK_LEVELS
 from proxy.parameters.families import Thinking
 
 THINKING = "thinking"
 NON_THINKING = "non-thinking"
+
+EFFORTS = ("none", *THINK_LEVELS)
+"""Effort levels as `reasoning_effort` spells them, the weakest first."""
 
 
 def mode(think: Any, family: Thinking | None, capable: bool | None) -> str:
@@ -33,11 +37,12 @@ def mode(think: Any, family: Thinking | None, capable: bool | None) -> str:
 
 
 def level(think: Any, levels: tuple[str, ...]) -> str | None:
-    """The nearest effort level of `levels` for a resolved `think`; `None` when the family has none.
+    """The nearest effort level of `levels`, the weakest first, for a resolved `think`; `None` when there is none.
 
     `True` is `medium` where there is one, else the strongest; `False` is `none` where there is one, else the
     weakest, which is as near to off as such a model comes.
     """
+    levels = tuple(name for name in levels if name in EFFORTS)
     if not levels:
         return None
     if think is True:
@@ -46,8 +51,5 @@ def level(think: Any, levels: tuple[str, ...]) -> str | None:
         return "none" if "none" in levels else levels[0]
     if think in levels:
         return str(think)
-    want = _EFFORT.index(think)
-    return min(levels, key=lambda name: abs(_EFFORT.index(name) - want))
-
-
-_EFFORT = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+    want = EFFORTS.index(think)
+    return min(levels, key=lambda name: abs(EFFORTS.index(name) - want))

@@ -7,15 +7,24 @@ are wrong types. Ranges are not judged here: they clamp (see `bounds`).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
-from proxy.errors import BadParameter
-from proxy.parameters.catalog import INT64, Parameter
+import orjson
 
-_DURATION = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*")
-_WHOLE = re.compile(r"-?\d{1,18}")
+from proxy.errors import BadParameter
+from proxy.parameters.catalog import INT64, THINK_LEVELS, Parameter
+
+_DURATION = re.compile(r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+
+UINT64 = 2**64 - 1
+"""The largest integer that JSON writers here know."""
+
+DEPTH = 12
+"""Levels of nesting left for what is written around a value."""
 
 OFF_WORDS = ("none", "off")
 LEVEL_WORDS = {"ultra": "max"}
@@ -24,9 +33,9 @@ LEVEL_WORDS = {"ultra": "max"}
 def check(parameter: Parameter, value: Any) -> Any:
     """The value in its normal form, or `BadParameter`.
 
-    Normal forms: a whole float becomes an int where an int is wanted, a single stop string a list, a `think`
-    word its level (`none` is `False`), and a `keep_alive` of bare digits a number of seconds, because Ollama
-    refuses digits without a unit.
+    Normal forms: a whole float becomes an int where an int is wanted (held to 64 bits), a single stop string
+    a list, a `think` word its level (`none` is `False`), the keys of an object strings, and a `keep_alive` of
+    bare digits a number of seconds, because Ollama refuses digits without a unit.
     """
     special = _SPECIAL.get(parameter.name)
     normal = special(value) if special else _CHECKS[parameter.type](parameter, value)
@@ -34,7 +43,7 @@ def check(parameter: Parameter, value: Any) -> Any:
         raise BadParameter(
             f"{parameter.name} must be {accepted(parameter)}, not {show(value)}", param=parameter.name
         )
-    return normal
+    return _written(parameter, normal) if isinstance(normal, dict) else normal
 
 
 def accepted(parameter: Parameter) -> str:
@@ -50,8 +59,22 @@ def accepted(parameter: Parameter) -> str:
 
 def show(value: Any, limit: int = 60) -> str:
     """A value for a message or header: JSON in ASCII, cut to `limit` characters."""
-    text = json.dumps(value, ensure_ascii=True, default=str)
+    if isinstance(value, str):
+        value = value[: limit + 1]
+    try:
+        text = json.dumps(value, ensure_ascii=True, default=str)
+    except RecursionError:
+        return "a value nested too deeply to show"
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def writable(value: Any) -> bool:
+    """Whether a value can stand in a body or report: JSON nests it no deeper than writers here go."""
+    try:
+        orjson.dumps(_nested(value))
+    except TypeError:
+        return False
+    return True
 
 
 class _Wrong:
@@ -64,15 +87,21 @@ _WRONG = _Wrong()
 def _float(_: Parameter, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _WRONG
-    return value if isinstance(value, float) or abs(value) <= INT64 else float(value)
+    if isinstance(value, int) and abs(value) <= INT64:
+        return value
+    try:
+        number = float(value)
+    except OverflowError:
+        return _WRONG
+    return number if math.isfinite(number) else _WRONG
 
 
 def _int(_: Parameter, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _WRONG
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else _WRONG
-    return value
+    if isinstance(value, float) and not value.is_integer():
+        return _WRONG
+    return max(-INT64 - 1, min(int(value), UINT64))
 
 
 def _bool(_: Parameter, value: Any) -> Any:
@@ -92,10 +121,16 @@ def _list(parameter: Parameter, value: Any) -> Any:
         return [value]
     if not isinstance(value, list | tuple):
         return _WRONG
-    want = int if parameter.items == "int" else str
-    if any(isinstance(item, bool) or not isinstance(item, want) for item in value):
-        return _WRONG
-    return list(value)
+    fits = _is_id if parameter.items == "int" else _is_text
+    return list(value) if all(fits(item) for item in value) else _WRONG
+
+
+def _is_id(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool) and abs(item) <= INT64
+
+
+def _is_text(item: Any) -> bool:
+    return isinstance(item, str)
 
 
 def _enum(parameter: Parameter, value: Any) -> Any:
@@ -116,14 +151,14 @@ def _think(value: Any) -> Any:
     word = LEVEL_WORDS.get(value, value)
     if word in OFF_WORDS:
         return False
-    return word if word in ("minimal", "low", "medium", "high", "xhigh", "max") else _WRONG
+    return word if word in THINK_LEVELS else _WRONG
 
 
 def _keep_alive(value: Any) -> Any:
     if isinstance(value, bool):
         return _WRONG
     if isinstance(value, int | float):
-        return value
+        return value if abs(value) <= INT64 else _WRONG
     if not isinstance(value, str):
         return _WRONG
     if _WHOLE.fullmatch(value):
@@ -132,19 +167,45 @@ def _keep_alive(value: Any) -> Any:
 
 
 def _response_format(value: Any) -> Any:
-    """OpenAI's object, or Ollama's `format` (`"json"` or a schema), as OpenAI's object."""
+    """OpenAI's object, or Ollama's `format` (`"json"` or a schema), as OpenAI's object.
+
+    A type that neither OpenAI nor JSON Schema knows is left to the runtime: some have more of them.
+    """
     if value in ("json", ""):
         return {"type": "json_object" if value else "text"}
     if not isinstance(value, dict):
         return _WRONG
-    if value.get("type") in ("text", "json_object", "structural_tag"):
-        return value
-    if value.get("type") == "json_schema" and "json_schema" in value:
-        inner = value["json_schema"]
+    kind = value.get("type")
+    if kind == "json_schema":
+        inner = value.get("json_schema")
         return value if isinstance(inner, dict) and isinstance(inner.get("schema"), dict) else _WRONG
     if "json_schema" in value:
         return _WRONG
+    if isinstance(kind, str) and kind not in _SCHEMA_TYPES:
+        return value
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
+
+
+def _written(parameter: Parameter, value: dict[Any, Any]) -> dict[str, Any]:
+    """The object with text keys, as JSON has them; YAML takes `{50256: -100}` for numbers."""
+    if writable(value):
+        return value
+    try:
+        again: Any = orjson.loads(orjson.dumps(_nested(value), option=orjson.OPT_NON_STR_KEYS))
+    except TypeError as fault:
+        raise BadParameter(f"{parameter.name} cannot be written: {fault}", param=parameter.name) from None
+    for _ in range(DEPTH):
+        again = again[0]
+    return dict(again)
+
+
+def _nested(value: Any) -> Any:
+    for _ in range(DEPTH):
+        value = [value]
+    return value
+
+
+_SCHEMA_TYPES = frozenset(("object", "array", "string", "number", "integer", "boolean", "null"))
 
 
 _CHECKS: dict[str, Callable[[Parameter, Any], Any]] = {

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ def run(data: bytes, answer: Answer = ANSWER, cuts: tuple[int, ...] = ()) -> tup
     """All events of a body that arrives in the pieces between `cuts`."""
     stream = OllamaStream(answer)
     edges = [0, *sorted(cuts), len(data)]
-    events = [stream.feed(data[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    events = [stream.feed(data[start:end]) for start, end in pairwise(edges)]
     return b"".join([*events, stream.close()]), stream
 
 
@@ -107,6 +108,18 @@ def test_the_done_record_speaks_too():
         {"reasoning_content": "c", "reasoning": "c"},
         {"content": "b"},
     ]
+
+
+def test_line_ends_of_all_kinds_and_blank_lines_are_fine():
+    data = lines(record("Hi"), final())
+    expected = run(data)[0]
+    for variant in (
+        data.replace(b"\n", b"\r\n"),
+        b"\r\n" + data.replace(b"\n", b"\n \n\n\t\n"),
+        data.rstrip(),
+    ):
+        events, stream = run(variant)
+        assert (events, stream.finished, stream.failure) == (expected, True, None)
 
 
 # Tool calls
@@ -289,6 +302,12 @@ def test_an_error_inside_an_error_keeps_its_own_status():
     assert events == b""
     assert stream.failure is not None
     assert (stream.failure.status, stream.failure.message) == (400, "too long")
+
+
+def test_before_the_first_message_a_failure_may_still_be_a_status():
+    events, stream = run(lines({"status": "loading"}, {"error": "boom"}))
+    assert events == b""
+    assert isinstance(stream.failure, UpstreamRefused)
 
 
 def test_a_null_error_is_none():

@@ -198,6 +198,7 @@ def test_any_cut_gives_the_same(sample: bytes, answer: Answer) -> None:
     assert run([b"", sample, b""], answer) == whole
 
 
+@settings(deadline=None)
 @given(
     sample=st.sampled_from(list(SAMPLES.values())),
     answer=st.sampled_from(list(ANSWERS.values())),
@@ -416,7 +417,6 @@ def test_error_objects(data: bytes, status: int, message: str) -> None:
 def test_an_error_object_that_lacks_data() -> None:
     stream = EventStream(SAME)
     assert stream.feed(b'{"error":{"message":"bare","code":404}}\n\n') == b""
-    assert said(stream.failure) == said(stream.failure)
     assert isinstance(stream.failure, UpstreamRefused)
     assert stream.failure.status == 404
 
@@ -583,7 +583,7 @@ def mirrored(delta: dict[str, Any]) -> dict[str, Any]:
     return delta
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     made=st.lists(CHUNKS, max_size=12),
     repeat=st.integers(1, 4),
@@ -625,7 +625,7 @@ FRAGMENTS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     st.lists(FRAGMENTS, max_size=20).map(b"".join),
     st.lists(st.integers(0, 5_000), max_size=8),
@@ -635,6 +635,7 @@ def test_fragments_give_the_same_at_any_cut(data: bytes, cuts: list[int], answer
     assert run(pieces_of(data, cuts), answer) == run([data], answer)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40)), st.booleans())
 def test_no_bytes_make_it_raise(pieces: list[bytes], begun: bool) -> None:
     before = [event(chunk({"content": "a"}))] * 3 if begun else []

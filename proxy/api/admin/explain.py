@@ -27,24 +27,20 @@ async def explain(call: Call) -> dict[str, Any]:
     if asked.get("model") is not None:
         body = {**body, "model": asked["model"]}
     body.setdefault("messages", _PLACEHOLDER)
-    incoming = call.v1.incoming(_headers(call, asked), call.request_id, parse_chat(orjson.dumps(body)))
+    chat = parse_chat(orjson.dumps(body))
+    incoming = call.v1.incoming(_headers(asked), call.request_id, chat, call.caller)
     written = await call.v1.gateway.explain(incoming)
-    return {
-        **written.tuning(call.request_id),
-        "upstream_path": written.request.path,
-        "upstream_body": orjson.loads(written.request.body),
-    }
+    return written.explanation(call.request_id)
 
 
-def _headers(call: Call, asked: dict[str, Any]) -> dict[bytes, bytes]:
-    """The headers to explain, with the caller's own key: explaining gives nobody another identity."""
-    own = {k: v for k, v in call.headers.items() if k in (b"authorization", b"x-api-key")}
+def _headers(asked: dict[str, Any]) -> dict[bytes, bytes]:
+    """The headers to explain; who asks is the caller, whatever they say."""
     given = {}
     for name, value in _part(asked, "headers").items():
         if not isinstance(value, str) or not value.isascii() or not name.isascii():
             raise BadBody(f"headers.{name} must be an ASCII string, not {show(value)}", param="headers")
         given[name.lower().encode()] = value.encode()
-    return {**given, **own}
+    return given
 
 
 def _part(asked: dict[str, Any], key: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.api.v1 import V1
+from proxy.decision import Caller
 from proxy.reload import RuleFiles
 
 
@@ -15,6 +16,7 @@ class Call:
     """One call, authenticated."""
 
     v1: V1
+    caller: Caller
     files: RuleFiles
     body: bytes
     headers: dict[bytes, bytes]

@@ -1,0 +1,5 @@
+"""`python -m proxy` is `attune`."""
+
+from proxy.cli import main
+
+main()
