@@ -32,10 +32,8 @@ from proxy.snapshot import Snapshot
 
 MOST = 2048
 """Decisions kept."""
-LONGEST_KEY = 4096
-"""Bytes of parameters beyond which a decision is not kept: a large schema is rarely sent twice."""
-
-_OWN_HEADERS = tuple(h.encode() for h in (TASK_HEADER, STRICT_HEADER, SESSION_HEADER))
+LONGEST_VALUE = 2048
+"""Bytes of one parameter beyond which a decision is not kept: a large schema is rarely sent twice."""
 
 
 @dataclass(slots=True, eq=False)  # one per request: a frozen one takes three times as long to make
@@ -79,16 +77,17 @@ class Decider:
     kept: dict[object, Prepared | Moved] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
-    _world: tuple[str, int] = ("", -1)
+    world: World = field(default_factory=lambda: World())
 
     def decide(
         self, snapshot: Snapshot, generation: int, incoming: Incoming, target: Target, *, moved: bool
     ) -> Prepared | Moved:
         """The decision for a target, kept or made. `moved`: a rule has already chosen where to go."""
-        if self._world != (snapshot.hash, generation):
+        world = self.world
+        if world.generation != generation or world.snapshot != snapshot.hash:
             self.kept.clear()
-            self._world = (snapshot.hash, generation)
-        key = _key(snapshot, incoming, target, moved)
+            self.world = world = _world(snapshot, generation)
+        key = _key(world, incoming, target, moved, _soft_switch(snapshot, incoming))
         found = self.kept.get(key) if key is not None else None
         if found is not None:
             self.hits += 1
@@ -156,19 +155,41 @@ def _soft_switch(snapshot: Snapshot, incoming: Incoming) -> bool | None:
     return found
 
 
-def _key(snapshot: Snapshot, incoming: Incoming, target: Target, moved: bool) -> object | None:
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all keys of one snapshot and generation have in common, looked up once."""
+
+    snapshot: str = ""
+    generation: int = -1
+    keeps: bool = True
+    """Experiments that deal by request make every decision a new one."""
+    headers: tuple[bytes, ...] = ()
+    """The request headers that decisions look at."""
+
+
+def _world(snapshot: Snapshot, generation: int) -> World:
+    by_request = any(e.unit == "request" for e, _ in snapshot.experiments)
+    headers = [
+        TASK_HEADER,
+        STRICT_HEADER,
+        *([SESSION_HEADER] if snapshot.experiments else ()),
+        *snapshot.headers,
+    ]
+    return World(snapshot.hash, generation, not by_request, tuple(h.encode() for h in headers))
+
+
+def _key(world: World, incoming: Incoming, target: Target, moved: bool, soft: bool | None) -> object | None:
     """Everything the decision depends on; `None` when it must not be kept."""
-    if any(e.unit == "request" for e, _ in snapshot.experiments):
+    if not world.keeps:
         return None
-    chat, headers = incoming.chat, incoming.headers
-    named = tuple([(n, bytes(raw)) for n, raw in chat.fields.items() if n in FIELDS])
-    if sum([len(raw) for _, raw in named]) > LONGEST_KEY:
-        return None
-    seen = tuple([headers.get(n) for n in _OWN_HEADERS])
-    if snapshot.headers:
-        seen += tuple([headers.get(n.encode()) for n in snapshot.headers])
-    caller = incoming.caller
+    chat, caller = incoming.chat, incoming.caller
+    named = [(n, bytes(raw)) for n, raw in chat.fields.items() if n in FIELDS]
+    for _, raw in named:
+        if len(raw) > LONGEST_VALUE:
+            return None
+    get = incoming.headers.get
     return (
-        target.upstream, target.runtime, moved, incoming.model, incoming.profile, named, seen, caller.user,
-        caller.default_profile, caller.strict, chat.stream, chat.tools, _soft_switch(snapshot, incoming),
+        target.upstream, target.runtime, moved, incoming.model, incoming.profile, tuple(named),
+        tuple([get(n) for n in world.headers]), caller.user, caller.default_profile, caller.strict,
+        chat.stream, chat.tools, soft,
     )  # fmt: skip

@@ -215,7 +215,9 @@ class Gateway:
             backend = BACKENDS[decision.target.runtime]
             headers = [(b"x-request-id", incoming.request_id.encode()), *written.headers]
             if not incoming.chat.stream:
-                body = await exchange.read_all(LONGEST_ANSWER)
+                body = exchange.read_nowait() if exchange.complete else None
+                if body is None:
+                    body = await exchange.read_all(LONGEST_ANSWER)
                 self._learn(upstream, written)
                 return Reply(headers, backend.complete(body, answer))
             translator = backend.translator(answer)
@@ -230,8 +232,10 @@ class Gateway:
     def _learn(self, upstream: Upstream, written: Written) -> None:
         """The context that a model was just asked to load with."""
         decision = written.prepared.decision
+        if decision.target.runtime != "ollama":
+            return
         sent = decision.resolution.value("num_ctx")
-        if sent is not None and decision.target.runtime == "ollama":
+        if sent is not None:
             self.fleet.learn_loaded(upstream, decision.plan.model, sent)
 
 
@@ -257,13 +261,14 @@ def _answer(incoming: Incoming, written: Written) -> Answer:
     tuning = None
     if incoming.headers.get(EXPLAIN_HEADER) in (b"1", b"true", b"yes"):
         tuning = orjson.dumps(written.tuning(incoming.request_id))
+    chat = incoming.chat
     return Answer(
-        id=f"chatcmpl-{incoming.request_id}",
-        created=int(time.time()),
-        model=incoming.asked_model,
-        include_usage=incoming.chat.include_usage,
-        tuning=tuning,
-        one_tool_call=written.prepared.decision.plan.translation.one_tool_call,
+        f"chatcmpl-{incoming.request_id}",
+        int(time.time()),
+        incoming.asked_model,
+        chat.stream and chat.include_usage,
+        tuning,
+        written.prepared.decision.plan.translation.one_tool_call,
     )
 
 

@@ -38,7 +38,7 @@ class Departure:
     def _advance(self) -> None:
         """Run `receive()` up to the future it waits on."""
         coroutine = self._receive()
-        if not isinstance(coroutine, types.CoroutineType):
+        if type(coroutine) is not types.CoroutineType:
             self._watcher = asyncio.ensure_future(self._watch(coroutine))
             return
         self._coroutine = coroutine
@@ -47,7 +47,7 @@ class Departure:
         except StopIteration as done:
             self._message(done.value)
             return
-        if asyncio.isfuture(waits_on) and getattr(waits_on, "_asyncio_future_blocking", False):
+        if getattr(waits_on, "_asyncio_future_blocking", False):  # how a task knows that it waits on a future
             waits_on._asyncio_future_blocking = False
             waits_on.add_done_callback(self._wake)
         else:

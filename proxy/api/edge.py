@@ -5,6 +5,7 @@ The one place with a broad `except` on a request's way: whatever happens inside,
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -22,6 +23,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PROCESS = os.urandom(8).hex()
+_COUNT = itertools.count(1)
+"""Request ids need to be unique, not secret."""
 _JSON_TYPES = (b"application/json", b"text/json")
 
 
@@ -34,20 +38,20 @@ def request_id(headers: Mapping[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
-    return os.urandom(12).hex()
+    return f"{_PROCESS}{next(_COUNT):08x}"
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
     """The whole request body, refused as soon as it is known to be too long."""
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > limit:
+    declared = headers.get(b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
     message = await receive()
-    if not message.get("more_body") and message["type"] == "http.request":
-        body = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message["body"]
         if len(body) > limit:
             raise _too_large(limit)
-        return bytes(body)
+        return body
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -65,13 +69,13 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
 def check_json(headers: Mapping[bytes, bytes]) -> None:
     """Refuses a body that is declared to be something other than JSON, or encoded."""
     declared = headers.get(b"content-type")
-    if declared is not None:
+    if declared is not None and declared != b"application/json":
         kind = declared.partition(b";")[0].strip().lower()
         if kind not in _JSON_TYPES and not kind.endswith(b"+json"):
             shown = kind.decode("latin-1")[:80]
             raise WrongContentType(f"the body must be application/json, not {shown!r}")
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    if encoding not in (b"identity", b""):
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.lower() not in (b"identity", b""):
         raise WrongContentType("the body must not be compressed: send it without Content-Encoding")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
 from typing import Any
 
 from proxy.api.auth import Auth
@@ -23,7 +22,7 @@ from proxy.api.naming import name
 from proxy.decider import Incoming
 from proxy.decision import PROFILE_HEADER, STRICT_HEADER, TASK_HEADER, Caller
 from proxy.errors import Draining, UnknownModel
-from proxy.gateway import Gateway
+from proxy.gateway import Gateway, Reply, StreamReply
 from proxy.openai.request import ChatRequest, parse_chat
 from proxy.parameters.near import hint
 from proxy.parameters.values import show
@@ -53,17 +52,7 @@ class V1:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         rid = request_id(headers)
         departure: Departure | None = None
-        started = False
-
-        async def tell(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
-            started = True
-            if departure is not None and not message.get(
-                "more_body", message["type"] != "http.response.body"
-            ):
-                departure.stop()
-            await send(message)
-
+        reply: Reply | StreamReply | None = None
         self.running += 1
         try:
             if self.draining:
@@ -74,18 +63,16 @@ class V1:
             incoming = self.incoming(headers, rid, parse_chat(body), caller)
             departure = Departure(receive)
             reply = await self.gateway.open(incoming)
-            await reply.deliver(tell)
+            await reply.deliver(send)
         except ClientLeft:
             return
         except asyncio.CancelledError:
             if departure is None or not departure.gone:
                 raise
         except Exception as fault:  # whatever happened, the client is told
-            error = as_error(fault, rid)
-            if not started:
-                await send_error(send, error, rid)
-            else:
+            if reply is not None:
                 raise
+            await send_error(send, as_error(fault, rid), rid)
         finally:
             self.running -= 1
             if departure is not None:

@@ -15,7 +15,7 @@ from proxy.backends.facts import Target
 from proxy.openai.request import ChatRequest
 from proxy.parameters.bounds import Bounds
 from proxy.parameters.families import Family
-from proxy.parameters.resolution import Change, Decided, Dropped, Resolution
+from proxy.parameters.resolution import Change, Decided, Resolution
 
 Limit = tuple[str, float | None, float | None, str]
 """(parameter, low, high, source)"""
@@ -148,7 +148,7 @@ class Draft:
         """Leave a parameter out and say why."""
         decided = self._parameters.pop(name)
         code = code or self._target.unsupported_code
-        self._dropped[name] = Dropped(decided.value, decided.layer, decided.source, reason, code, harmless)
+        self._dropped[name] = decided.dropped(reason, code, harmless=harmless)
 
     def warn(self, words: str) -> None:
         self._warnings.append(words)
@@ -165,6 +165,7 @@ NEUTRAL: Mapping[str, Sequence[Any]] = {
     "mirostat": (0,),
     "min_p": (0, 0.0),
     "min_tokens": (0,),
+    "thinking_token_budget": (-1,),
     "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),

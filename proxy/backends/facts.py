@@ -68,7 +68,7 @@ class Target:
 
 def parse_version(text: str | None) -> tuple[int, ...] | None:
     """`0.32.0+cpu` as (0, 32, 0); `None` for what is no version, and for source builds that say 0.0.0."""
-    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text or "")
+    match = re.match(r"v?([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?", text or "")
     if match is None:
         return None
     version = tuple(int(part or 0) for part in match.groups())

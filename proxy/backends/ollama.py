@@ -24,6 +24,9 @@ from proxy.parameters.resolution import Change, Resolution
 
 CHAT_PATH = "/api/chat"
 
+MOST_NAMES, LONGEST_NAME = 16, 60
+"""How many names of fields a warning tells, and how many characters of each."""
+
 OPTIONS = {
     name: name
     for name in (
@@ -121,7 +124,7 @@ class OllamaBackend:
         body = b'{"model":' + orjson.dumps(plan.model) + b',"messages":' + said.body
         body += b',"stream":true' if chat.stream else b',"stream":false'
         warnings = said.warnings
-        if chat.tools:
+        if chat.tools or "tool_choice" in chat.fields:
             tools = translate_tools(
                 chat.raw("tools"), chat.raw("tool_choice"), chat.raw("functions"), chat.raw("function_call")
             )
@@ -131,7 +134,7 @@ class OllamaBackend:
             body += b"," + plan.fragment
         lost = [name for name in chat.fields if name not in READ and chat.raw(name) is not None]
         if lost:
-            warnings += (f"ollama does not take {', '.join(lost)}: left out",)
+            warnings += (_left_out(lost),)
         return UpstreamRequest(CHAT_PATH, body + b"}", warnings)
 
     def complete(self, body: bytes, answer: Answer) -> bytes:
@@ -141,6 +144,12 @@ class OllamaBackend:
     def translator(self, answer: Answer) -> Translator:
         """NDJSON to server-sent events."""
         return OllamaStream(answer)
+
+
+def _left_out(names: list[str]) -> str:
+    shown = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in names]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"ollama does not take {', '.join(shown[:MOST_NAMES])}{more}: left out"
 
 
 def _refuse_many(draft: Draft) -> None:

@@ -12,6 +12,9 @@ LEVELS_SINCE = (0, 11, 1)
 MAX_SINCE = (0, 22, 0)
 LEVELS = ("low", "medium", "high", "max")
 
+LIKE = {"minimal": "low", "xhigh": "max"}
+"""Levels of OpenAI's -> what Ollama's own OpenAI endpoint makes of them."""
+
 
 def put_think(draft: Draft, case: Case) -> None:
     """Sends `think` as this model and version take it, or drops it and says why."""
@@ -38,16 +41,21 @@ def _cannot(case: Case) -> bool:
 
 
 def _hold_level(draft: Draft, case: Case, think: Any) -> None:
-    family = case.family
-    own = family.known_thinking if family is not None else None
-    if family is not None and own is not None and own.levels and own.switch == "reasoning_effort":
-        levels = tuple(name for name in own.levels if name != "none")
-        if think is False and "none" not in own.levels:
-            draft.hold("think", level(think, levels), f"family {family.name}: cannot be turned off")
-        elif isinstance(think, str):
-            draft.hold("think", level(think, levels), f"family {family.name}: one of {', '.join(levels)}")
-    elif isinstance(think, str):
-        known = LEVELS if case.target.since(*MAX_SINCE) else LEVELS[:-1]
-        draft.hold("think", level(think, known), f"{case.target.label}: one of {', '.join(known)}")
-    if isinstance(draft.value("think"), str) and not case.target.since(*LEVELS_SINCE):
-        draft.hold("think", True, f"{case.target.label}: on or off, no levels")
+    """The nearest that this version takes and this family knows."""
+    target, family = case.target, case.family
+    levels, who = _known(case), target.label
+    thinking = family.known_thinking if family is not None else None
+    if family is not None and thinking is not None and thinking.switch == "reasoning_effort":
+        own = tuple(name for name in thinking.levels if name in levels)
+        if own:
+            levels, who = own, f"family {family.name}"
+        if think is False and own and "none" not in thinking.levels:
+            draft.hold("think", own[0], f"{who}: thinking cannot be turned off")
+    if isinstance(think, str):
+        draft.hold("think", level(LIKE.get(think, think), levels), f"{who}: one of {', '.join(levels)}")
+    if isinstance(draft.value("think"), str) and not target.since(*LEVELS_SINCE):
+        draft.hold("think", True, f"{target.label}: on or off, no levels")
+
+
+def _known(case: Case) -> tuple[str, ...]:
+    return LEVELS if case.target.since(*MAX_SINCE) else LEVELS[:-1]

@@ -6,7 +6,8 @@ parameters are rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 import orjson
@@ -18,8 +19,9 @@ from proxy.backends.sse_stream import EventStream
 from proxy.openai.request import ChatRequest
 from proxy.parameters.catalog import CATALOG
 from proxy.parameters.client import FIELDS
+from proxy.parameters.families import Thinking
 from proxy.parameters.resolution import Resolution
-from proxy.parameters.thinking import level
+from proxy.parameters.thinking import EFFORTS, level
 
 CHAT_PATH = "/v1/chat/completions"
 
@@ -74,8 +76,13 @@ class OpenAIBackend:
         return EventStream(answer)
 
 
-def template_arguments(draft: Draft, case: Case) -> None:
-    """Writes `chat_template_kwargs` and `think`, in the spelling that the family's template wants."""
+def template_arguments(
+    draft: Draft, case: Case, efforts: tuple[str, ...] = EFFORTS, *, beside: bool = True
+) -> None:
+    """Writes `chat_template_kwargs` and `think`, in the spelling that the family's template wants.
+
+    `efforts`: the levels that the server takes; `beside`: whether its templates hear one beside a switch.
+    """
     extra = draft.value("chat_template_kwargs")
     if extra is not None:
         draft.put("chat_template_kwargs", "chat_template_kwargs", dict(extra))
@@ -83,50 +90,61 @@ def template_arguments(draft: Draft, case: Case) -> None:
     if think is None:
         return
     thinking = case.family.known_thinking if case.family else None
-    switch = thinking.switch if thinking else _guess(case.spelled)
-    if thinking is not None and thinking.default in ("always", "never") and switch != "reasoning_effort":
-        does = thinking.default == "always"
-        reason = f"{case.family.name if case.family else 'the model'} {thinking.default} thinks"
-        draft.drop(
-            "think", reason, f"family-{thinking.default}-thinks", harmless=does is (think is not False)
-        )
-    elif switch == "reasoning_effort":
-        _effort(draft, think, thinking.levels if thinking else (), case)
+    fixed = thinking is not None and thinking.default in ("always", "never")
+    switch = _switch(thinking, case.spelled)
+    if thinking is not None and fixed and switch != "reasoning_effort":
+        _drop_fixed(draft, case, thinking.default == "always", think is not False)
     elif switch == "none":
         draft.drop("think", "no switch for thinking is known for this family", "no-thinking-switch")
+    elif _said_above(draft, switch, extra):
+        draft.drop("think", f"chat_template_kwargs says {switch} already", "overruled")
+    elif switch == "reasoning_effort":
+        _effort(draft, think, *_levels(thinking, case, efforts))
     else:
         draft.put("think", f"chat_template_kwargs.{switch}", think is not False)
-        if isinstance(think, str):
-            _level_beside(draft, think, switch, case)
+        if isinstance(think, str) and not beside:
+            draft.hold("think", True, f"{case.target.label}: templates know on and off, no level")
+        elif isinstance(think, str):
+            _effort(draft, think, *_levels(thinking, case, efforts))
+            draft.named("think", f"chat_template_kwargs.{switch}")
 
 
-def _guess(spelled: frozenset[str]) -> str:
-    """For a model of no known family: the client's own spelling, else the most common one."""
-    for switch in ("thinking", "enable_thinking", "reasoning_effort"):
-        if switch in spelled:
-            return switch
-    return "enable_thinking"
+def _switch(thinking: Thinking | None, spelled: frozenset[str]) -> str:
+    """The family's switch; where none is known the client's own spelling, and for a model of no known family
+    the most common one."""
+    if thinking is not None and (thinking.switch != "none" or thinking.default in ("always", "never")):
+        return thinking.switch
+    own = next(
+        (name for name in ("thinking", "enable_thinking", "reasoning_effort") if name in spelled), None
+    )
+    return own or ("none" if thinking is not None else "enable_thinking")
 
 
-def _effort(draft: Draft, think: object, levels: tuple[str, ...], case: Case) -> None:
+def _drop_fixed(draft: Draft, case: Case, always: bool, wanted: bool) -> None:
+    how = "always" if always else "never"
     name = case.family.name if case.family else "the model"
-    wanted = level(think, levels) if levels else _plain_effort(think)
+    draft.drop("think", f"{name} {how} thinks", f"family-{how}-thinks", harmless=always is wanted)
+
+
+def _said_above(draft: Draft, switch: str, extra: Mapping[str, Any] | None) -> bool:
+    """Whether a higher layer has set the switch as a template argument."""
+    kwargs, think = draft.decided("chat_template_kwargs"), draft.decided("think")
+    return (
+        extra is not None and switch in extra and kwargs is not None and think is not None
+        and kwargs.layer > think.layer
+    )  # fmt: skip
+
+
+def _levels(thinking: Thinking | None, case: Case, efforts: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The levels to choose from, and who says so."""
+    own = tuple(name for name in efforts if thinking is not None and name in thinking.levels)
+    return (own, f"family {case.family.name}") if own and case.family else (efforts, case.target.label)
+
+
+def _effort(draft: Draft, think: object, levels: tuple[str, ...], who: str) -> None:
+    wanted = level(think, levels)
     if think is False and wanted != "none":
-        draft.hold("think", wanted, f"family {name}: thinking cannot be turned off")
+        draft.hold("think", wanted, f"{who}: thinking cannot be turned off")
     elif isinstance(think, str):
-        draft.hold("think", wanted, f"family {name}: one of {', '.join(levels)}" if levels else name)
+        draft.hold("think", wanted, f"{who}: one of {', '.join(levels)}")
     draft.put("think", "reasoning_effort", wanted)
-
-
-def _plain_effort(think: object) -> str:
-    return str(think) if isinstance(think, str) else "medium" if think else "none"
-
-
-def _level_beside(draft: Draft, think: str, switch: str, case: Case) -> None:
-    """A level beside the switch, where the server takes one."""
-    if case.target.runtime == "vllm" and not case.target.since(0, 22):
-        known = case.target.label
-        draft.hold("think", True, f"{known}: templates know on and off, no level")
-        return
-    draft.put("think", "reasoning_effort", think)
-    draft.named("think", f"chat_template_kwargs.{switch}")

@@ -11,9 +11,13 @@ from collections.abc import Iterable
 from proxy.backends.backend import Case, Draft, Limit, Translation, is_neutral
 from proxy.backends.openai import OpenAIBackend, template_arguments
 from proxy.parameters.resolution import Resolution
+from proxy.parameters.thinking import EFFORTS
 
 MAX_STOP_STRINGS = 4
 """`VLLM_MAX_STOP_STRINGS`, unless the server was started with another value."""
+
+SMALLEST_TEMPERATURE = 0.01
+"""vLLM lifts what is between 0 and this, without a word."""
 
 SMALLEST_TOP_P = 1e-9
 """vLLM refuses 0; this is accepted and as greedy."""
@@ -50,8 +54,14 @@ UNSUPPORTED = {
 }
 """Parameter -> why it is not sent; the load-time options that are not named here are start options."""
 
+ALREADY_SO = {"truncate": False, "shift": False, "repeat_last_n": -1}
+"""What vLLM does anyway: leaving these out changes nothing."""
+
 SINCE = {"thinking_token_budget": (0, 20), "structured_outputs": (0, 12)}
 """Parameter -> the first of the looked-at versions that knows it."""
+
+EFFORTS_SINCE = {"none": (0, 18), "minimal": (0, 22), "xhigh": (0, 22), "max": (0, 22)}
+"""Effort level -> the first of the looked-at versions that takes it; the others are older."""
 
 
 class VllmBackend(OpenAIBackend):
@@ -81,28 +91,47 @@ class VllmBackend(OpenAIBackend):
         """vLLM's names; what it would ignore is dropped, what it would refuse is held."""
         draft = Draft(resolution, case.target)
         _window(draft)
-        _max_tokens(draft, case)
-        _stop(draft, case)
+        _lengths(draft, case)
+        _lists(draft, case)
+        _edges(draft, case)
         for name, decided in draft.pending():
             if name in ("think", "chat_template_kwargs"):
                 continue
             wire = WIRE.get(name)
             if wire is None:
-                reason = UNSUPPORTED.get(name, START_OPTION)
-                draft.drop(name, reason, harmless=is_neutral(name, decided.value))
+                same = ALREADY_SO.get(name) == decided.value or is_neutral(name, decided.value)
+                draft.drop(name, UNSUPPORTED.get(name, START_OPTION), harmless=same)
             elif not case.target.since(*SINCE.get(name, (0,))):
                 draft.drop(name, f"vLLM knows it since {'.'.join(map(str, SINCE[name]))}")
             else:
                 draft.put(name, wire, decided.value)
         _greedy_n(draft)
-        template_arguments(draft, case)
+        efforts = tuple(name for name in EFFORTS if case.target.since(*EFFORTS_SINCE.get(name, (0,))))
+        template_arguments(draft, case, efforts, beside=case.target.since(0, 22))
         return draft.done()
 
 
 def _window(draft: Draft) -> None:
-    """`repeat_last_n: 0` switches the penalty off, which vLLM says with a penalty of 1."""
-    if draft.value("repeat_last_n") == 0 and draft.value("repeat_penalty") is not None:
+    """`repeat_last_n: 0` switches the penalty off, which vLLM says with a penalty of 1.
+
+    It is said outright: not sent, the penalty of the model's own generation_config would apply.
+    """
+    if draft.value("repeat_last_n") != 0:
+        return
+    draft.put("repeat_last_n", WIRE["repeat_penalty"], 1.0)
+    if draft.value("repeat_penalty") is not None:
         draft.hold("repeat_penalty", 1.0, "repeat_last_n 0 switches the penalty off")
+
+
+def _lengths(draft: Draft, case: Case) -> None:
+    """What vLLM refuses of `max_tokens`, `min_tokens` and the thinking budget."""
+    _max_tokens(draft, case)
+    most, least = draft.value("max_tokens"), draft.value("min_tokens")
+    if most is not None and least is not None and least > most:
+        draft.hold("min_tokens", most, f"{case.target.label}: at most max_tokens")
+    budget = draft.value("thinking_token_budget")
+    if budget is not None and budget < -1:
+        draft.hold("thinking_token_budget", -1, f"{case.target.label}: -1 means no limit")
 
 
 def _max_tokens(draft: Draft, case: Case) -> None:
@@ -116,13 +145,28 @@ def _max_tokens(draft: Draft, case: Case) -> None:
     elif value == 0:
         draft.hold("max_tokens", 1, f"{case.target.label}: min 1")
     elif model is not None and model.context is not None and value > model.context:
-        draft.hold("max_tokens", model.context, f"{model.name}: max_model_len {model.context}")
+        whole = f"{model.name}: max_model_len {model.context}"
+        if case.target.since(0, 32):
+            draft.hold("max_tokens", model.context, whole)
+        else:
+            # the whole context leaves no room for the prompt, which these versions refuse
+            draft.drop("max_tokens", f"above {whole}: left out, all the room left is used", "above-context")
 
 
-def _stop(draft: Draft, case: Case) -> None:
-    value = draft.value("stop")
-    if value and "" in value:
-        draft.hold("stop", [s for s in value if s], f"{case.target.label}: no empty strings")
+def _lists(draft: Draft, case: Case) -> None:
+    for name in ("stop", "bad_words"):
+        value = draft.value(name)
+        if value and "" in value:
+            draft.hold(name, [s for s in value if s], f"{case.target.label}: no empty strings")
+
+
+def _edges(draft: Draft, case: Case) -> None:
+    """Single values inside a range that mean something else here."""
+    temperature, label = draft.value("temperature"), case.target.label
+    if temperature is not None and 0 < temperature < SMALLEST_TEMPERATURE:
+        draft.hold("temperature", SMALLEST_TEMPERATURE, f"{label}: min {SMALLEST_TEMPERATURE} above 0")
+    if draft.value("top_k") == 0 and not case.target.since(0, 10):
+        draft.hold("top_k", -1, f"{label}: off is -1")
 
 
 def _greedy_n(draft: Draft) -> None:

@@ -40,8 +40,12 @@ def models(upstreams: tuple[str, ...], url: str, key: str | None, as_json: bool)
         found, places = asyncio.run(_look(upstreams)) if upstreams else _ask(ProxyClient(url, key))
     if as_json:
         print_json(found)
+    elif found["models"]:
+        screen = console()
+        screen.print(models_table(found["models"], screen.width))
     else:
-        _print(found["models"], places)
+        click.echo("no upstream lists a model")
+    _say_who_is_silent(places)
     if places and not any(place["healthy"] for place in places):
         raise click.exceptions.Exit(FAILED)
 
@@ -71,12 +75,7 @@ async def _look(urls: tuple[str, ...]) -> tuple[dict[str, Any], list[dict[str, A
         await app.stop()
 
 
-def _print(found: Sequence[dict[str, Any]], places: Sequence[dict[str, Any]]) -> None:
-    if found:
-        screen = console()
-        screen.print(models_table(found, screen.width))
-    else:
-        click.echo("no upstream lists a model")
+def _say_who_is_silent(places: Sequence[dict[str, Any]]) -> None:
     for place in places:
         if not place["healthy"]:
             reason = f": {place['error']}" if place["error"] else " so far"

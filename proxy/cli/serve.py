@@ -20,7 +20,7 @@ from proxy.settings import Settings, from_environment
 from proxy.snapshot import build
 from proxy.telemetry.log import configure
 
-Announce = Callable[[str], str]
+Announce = Callable[[str, Settings], str]
 """The words for an address that is ready."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -73,7 +73,7 @@ def serve(urls: tuple[str, ...], **given: Any) -> None:
     with reporting():
         settings = _settings(given, upstreams=urls or None)
         _check(settings)
-    _serve(settings, lambda address: welcome(address, settings))
+    _serve(settings, welcome)
 
 
 @click.command()
@@ -93,12 +93,11 @@ def demo(**given: Any) -> None:
 def welcome(address: str, settings: Settings) -> str:
     """What a started proxy says."""
     local = _local(address)
-    key = "your key" if settings.admin_key or settings.admin_key_file else "any text"
-    upstreams = ", ".join(settings.upstreams) or "those of the rule files, else the local Ollama"
+    upstreams = ", ".join(settings.upstreams) or "those of the rule files, else OLLAMA_HOST"
     return f"""\
 Attune {__version__} listens on {address}
 
-  clients      base_url="{local}/v1", api_key: {key}
+  clients      base_url="{local}/v1", api_key: {"your key" if _keyed(settings) else "any text"}
   upstreams    {upstreams}
   decisions    in each answer's X-Tuning-* headers; with the request header X-Tuning-Explain: 1
                also in its body; for a request that is not sent:
@@ -107,29 +106,36 @@ Attune {__version__} listens on {address}
 """
 
 
-def demo_welcome(address: str) -> str:
+def demo_welcome(address: str, settings: Settings) -> str:
     """What a started demo says: how to send a first request."""
     local = _local(address)
+    keyed = _keyed(settings)
+    key = "\n    -H 'Authorization: Bearer YOUR-KEY' \\" if keyed else ""
     return f"""\
 Attune {__version__} DEMO listens on {address}
 
 Behind it is a demo runtime: a small word table with a real sampler, not a real language model.
-A first request; its X-Tuning-Changed header and its "tuning" show what Attune made of the temperature:
+A first request; the X-Tuning-Changed header and "tuning" in the answer say what Attune made of it:
 
-  curl -i {local}/v1/chat/completions \\
+  curl -i {local}/v1/chat/completions \\{key}
     -H 'Content-Type: application/json' -H 'X-Tuning-Explain: 1' \\
-    -d '{{"model": "demo", "temperature": 3, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    -d '{{"model": "demo", "temperature": 1.2, "top_p": 1.5, "min_tokens": 9,
+         "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
-The same from Python, with the openai package:
+From Python, with the openai package:
 
   from openai import OpenAI
-  client = OpenAI(base_url="{local}/v1", api_key="any text")
+  client = OpenAI(base_url="{local}/v1", api_key="{"YOUR-KEY" if keyed else "unused"}")
   stream = client.chat.completions.create(
       model="demo", stream=True, messages=[{{"role": "user", "content": "Hello"}}])
   for chunk in stream: print(chunk.choices[0].delta.content or "", end="", flush=True)
 
 Ctrl+C stops it.
 """
+
+
+def _keyed(settings: Settings) -> bool:
+    return bool(settings.admin_key or settings.admin_key_file)
 
 
 def _settings(given: dict[str, Any], **fixed: Any) -> Settings:
@@ -149,7 +155,7 @@ def _serve(settings: Settings, announce: Announce, *, demo: bool = False) -> Non
     configure(settings.log_format)
     with reporting():
         try:
-            code = run(settings, lambda address: click.echo(announce(address)), demo=demo)
+            code = run(settings, lambda address: click.echo(announce(address, settings)), demo=demo)
         except KeyboardInterrupt:
             code = 0
     raise click.exceptions.Exit(code)

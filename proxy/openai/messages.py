@@ -37,6 +37,8 @@ def edit_system(messages: bytes, edit: Callable[[str | None], str | None]) -> by
     if after == before:
         return messages
     rest: list[bytes | msgspec.Raw] = [*items[1:]] if is_system else [*items]
+    if after is None and not rest:
+        after = ""  # an empty list asks Ollama to load the model
     if after is not None:
         first = {"role": msgspec.Raw(b'"system"'), **first, "content": msgspec.Raw(orjson.dumps(after))}
         rest.insert(0, msgspec.json.encode(first))
@@ -48,6 +50,7 @@ def switch_texts(messages: bytes) -> list[str]:
     found: dict[str, str] = {}
     for item in reversed(_LIST.decode(messages)):
         role = _ROLE.decode(item).role
+        role = "system" if role in SYSTEM_ROLES else role
         if role in ("system", "user") and role not in found:
             found[role] = _text_of(_MEMBERS.decode(item)) or ""
             if len(found) == 2:

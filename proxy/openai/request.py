@@ -24,7 +24,6 @@ class _Message(msgspec.Struct):
 _MESSAGES = msgspec.json.Decoder(list[_Message])
 
 _FLAGS = {b"true": True, b"false": False, b"null": False}
-_EMPTY = (b"null", b"[]")
 
 
 @dataclass(slots=True)
@@ -80,11 +79,16 @@ def _decode(body: bytes) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError:
         raise BadBody("the body must be a JSON object") from None
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise BadBody(f"the body is not valid JSON: {_reason(fault)}") from None
+        raise BadBody(f"the body is not valid JSON: {_reason(fault, body)}") from None
 
 
-def _reason(fault: Exception) -> str:
-    return "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+def _reason(fault: Exception, body: bytes) -> str:
+    if isinstance(fault, RecursionError):
+        return "it is nested too deeply"
+    if "truncated" in str(fault) and b"\\ud" in body.lower():
+        # the decoder says so of a surrogate without its other half, too
+        return "it ends too early, or a \\u escape is half of a character"
+    return str(fault)
 
 
 def _loads(name: str, data: msgspec.Raw) -> Any:
@@ -115,9 +119,11 @@ def _model(fields: dict[str, msgspec.Raw]) -> str | None:
 
 def _tools(fields: dict[str, msgspec.Raw]) -> bool:
     for name in ("tools", "functions"):
-        raw = bytes(fields[name]) if name in fields else b"null"
+        if name not in fields:
+            continue
+        raw = bytes(fields[name])
         if raw.startswith(b"["):
-            if raw.replace(b" ", b"") != b"[]":
+            if raw[1:-1].strip():
                 return True
         elif raw != b"null":
             raise BadBody(f"{name} must be a list, not {_show(raw)}", param=name)
@@ -134,7 +140,7 @@ def _check_messages(fields: dict[str, msgspec.Raw]) -> None:
     except msgspec.ValidationError as fault:
         raise BadBody(f"messages must be a list of objects with a role: {fault}", param="messages") from None
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise BadBody(f"messages is not valid JSON: {_reason(fault)}", param="messages") from None
+        raise BadBody(f"messages is not valid JSON: {_reason(fault, bytes(raw))}", param="messages") from None
 
 
 def _check_stream_options(request: ChatRequest) -> None:

@@ -1,13 +1,13 @@
 """Pure. The parameters that a request names, whatever spelling and place it chose.
 
-Places, the strongest first: the top level, `generation_params`, `options`, `chat_template_kwargs` and
-`reasoning` (thinking only), a `/no_think` in the text. `null` counts as not sent. What is named twice is
-passed over by the stronger place, never lost.
+Places, the strongest first: the top level, `generation_params`, `options`, `reasoning` and
+`chat_template_kwargs` (thinking only), a `/no_think` in the text. `null` counts as not sent. What is named
+twice is passed over by the stronger place, never lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +16,23 @@ from proxy.parameters.catalog import CANONICAL, CATALOG, Parameter
 from proxy.parameters.layers import Layer
 from proxy.parameters.near import near
 from proxy.parameters.resolution import Candidate, Dropped
-from proxy.parameters.values import check, show
+from proxy.parameters.values import check, show, writable
 
 NESTED = ("options", "generation_params")
 """Objects at the top level that hold parameters, the weaker first."""
 
 KWARGS = "chat_template_kwargs"
-KWARG_SWITCHES = ("thinking", "enable_thinking")
+KWARG_SWITCHES = ("reasoning_effort", "thinking", "enable_thinking")
 """The template arguments that switch thinking, the weaker first."""
 
-FIELDS = frozenset(CANONICAL) | set(NESTED) | {"reasoning"}
+REASONING = "reasoning"
+"""OpenAI's object for thinking, of which `effort` is read."""
+
+FIELDS = frozenset(CANONICAL) | set(NESTED) | {REASONING}
 """Every top-level field that this module reads; the others are none of its business."""
+
+MOST_HINTS = 8
+"""Unknown names that get a "did you mean": comparing names costs time, and a client chooses how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,10 @@ class Asked:
     candidates: tuple[tuple[str, Candidate], ...] = ()
     """(parameter, candidate), weaker first, so that the later wins within the client layer."""
     unknown: dict[str, Dropped] = field(default_factory=dict)
-    """Names inside `options` or `generation_params` that are no parameter."""
+    """Names inside `options`, `generation_params` or `reasoning` that are no parameter, by their path."""
     warnings: tuple[str, ...] = ()
     spelled: frozenset[str] = frozenset()
-    """The names used at the top level, and the template arguments that switch thinking."""
+    """The names that were used, wherever, and the template arguments that switch thinking."""
 
     def value(self, name: str) -> Any:
         """The client's winning value for a parameter, or `None`."""
@@ -52,20 +58,18 @@ def read(fields: Mapping[str, Any], soft_switch: bool | None = None) -> Asked:
 
     Raises `BadParameter` for a wrong type.
     """
-    found: list[tuple[str, Candidate]] = []
-    unknown: dict[str, Dropped] = {}
-    spelled = {s for s in CANONICAL if fields.get(s) is not None}
+    reading = _Reading()
     if soft_switch is not None:
-        found.append(("think", Candidate(Layer.CLIENT, "request text", soft_switch)))
-    for name, candidate, switch in _template(fields):
-        found.append((name, candidate))
-        if switch:
-            spelled.add(switch)
+        reading.found.append(("think", Candidate(Layer.CLIENT, "request text", soft_switch)))
+    rest = reading.template(fields.get(KWARGS), KWARGS, f"request {KWARGS}")
+    reading.reasoning(fields.get(REASONING))
     for place in NESTED:
-        for name, candidate in _nested(fields, place, unknown):
-            found.append((name, candidate))
-    found += _top(fields)
-    return Asked(tuple(found), unknown, tuple(_disagreements(found)), frozenset(spelled))
+        reading.nested(fields.get(place), place)
+    reading.top(fields)
+    if rest:
+        reading.offer(KWARGS, rest, KWARGS, "request")
+    found = reading.found
+    return Asked(tuple(found), reading.unknown, tuple(_disagreements(found)), frozenset(reading.spelled))
 
 
 def soft_switch(text: str) -> bool | None:
@@ -76,55 +80,85 @@ def soft_switch(text: str) -> bool | None:
     return None
 
 
-def _top(fields: Mapping[str, Any]) -> Iterator[tuple[str, Candidate]]:
-    for parameter in CATALOG.values():
-        for spelling in reversed(parameter.spellings):
-            value = fields.get(spelling)
-            if value is not None and parameter.name != KWARGS:
-                yield parameter.name, _candidate(parameter, value, spelling, "request")
+class _Reading:
+    """What has been found so far, the weaker first."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, Candidate]] = []
+        self.unknown: dict[str, Dropped] = {}
+        self.spelled: set[str] = set()
+
+    def offer(self, spelling: str, value: Any, path: str, source: str) -> None:
+        """A value under a spelling that is known."""
+        name = CANONICAL[spelling]
+        self.spelled.add(spelling)
+        self.found.append((name, _candidate(CATALOG[name], value, path, source)))
+
+    def top(self, fields: Mapping[str, Any]) -> None:
+        """The top level, but for the template's arguments."""
+        for parameter in CATALOG.values():
+            for spelling in reversed(parameter.spellings):
+                value = fields.get(spelling)
+                if value is not None and spelling != KWARGS:
+                    self.offer(spelling, value, spelling, "request")
+
+    def nested(self, inner: Any, place: str) -> None:
+        """An object of parameters."""
+        for spelling, value in sorted(_object(inner, place).items(), key=lambda item: _strength(item[0])):
+            path, source = f"{place}.{spelling}", f"request {place}"
+            if value is None:
+                continue
+            if spelling == KWARGS:
+                value = self.template(value, path, source)
+                if not value:
+                    continue
+            if spelling in CANONICAL:
+                self.offer(spelling, value, path, source)
+            else:
+                self.refuse(place, spelling, value, CANONICAL)
+
+    def template(self, kwargs: Any, path: str, source: str) -> dict[str, Any]:
+        """Thinking from a template's arguments; returns those that are left."""
+        rest = dict(_object(kwargs, path))
+        for switch in KWARG_SWITCHES:
+            value = rest.pop(switch, None)
+            if value is not None:
+                self.spelled.add(switch)
+                self.found.append(("think", _candidate(CATALOG["think"], value, f"{path}.{switch}", source)))
+        return rest
+
+    def reasoning(self, value: Any) -> None:
+        """OpenAI's `reasoning` object."""
+        for key, inner in _object(value, REASONING).items():
+            if inner is None:
+                continue
+            if key == "effort":
+                self.offer("reasoning_effort", inner, f"{REASONING}.effort", f"request {REASONING}")
+            else:
+                self.refuse(REASONING, key, inner, ("effort",))
+
+    def refuse(self, place: str, name: str, value: Any, choices: Iterable[str]) -> None:
+        """Report a name that nobody knows."""
+        hints = near(name, choices) if len(self.unknown) < MOST_HINTS else []
+        hint = f"; did you mean {' or '.join(hints)}?" if hints else ""
+        shown = value if writable(value) else show(value)
+        self.unknown[f"{place}.{name}"] = Dropped(
+            shown, Layer.CLIENT, f"request {place}", f"no such parameter{hint}", "unknown-parameter"
+        )
 
 
-def _nested(
-    fields: Mapping[str, Any], place: str, unknown: dict[str, Dropped]
-) -> Iterator[tuple[str, Candidate]]:
-    inner = fields.get(place)
-    if inner is None:
-        return
-    if not isinstance(inner, dict):
-        raise BadParameter(f"{place} must be an object, not {show(inner)}", param=place)
-    for spelling, value in sorted(inner.items(), key=lambda item: _strength(item[0])):
-        name = CANONICAL.get(spelling)
-        if value is None:
-            continue
-        if name is None:
-            unknown[f"{place}.{spelling}"] = _unknown(spelling, value, place)
-        else:
-            yield name, _candidate(CATALOG[name], value, f"{place}.{spelling}", f"request {place}")
-
-
-def _template(fields: Mapping[str, Any]) -> Iterator[tuple[str, Candidate, str | None]]:
-    """Thinking from `chat_template_kwargs` and `reasoning`, and the kwargs that are left."""
-    kwargs = fields.get(KWARGS)
-    if kwargs is not None:
-        if not isinstance(kwargs, dict):
-            raise BadParameter(f"{KWARGS} must be an object, not {show(kwargs)}", param=KWARGS)
-        rest = {k: v for k, v in kwargs.items() if k not in KWARG_SWITCHES and k != "reasoning_effort"}
-        if rest:
-            yield KWARGS, Candidate(Layer.CLIENT, "request", rest), None
-        for switch in ("reasoning_effort", *KWARG_SWITCHES):
-            if kwargs.get(switch) is not None:
-                path = f"{KWARGS}.{switch}"
-                yield "think", _candidate(CATALOG["think"], kwargs[switch], path, f"request {KWARGS}"), switch
-    reasoning = fields.get("reasoning")
-    if isinstance(reasoning, dict) and reasoning.get("effort") is not None:
-        candidate = _candidate(CATALOG["think"], reasoning["effort"], "reasoning.effort", "request reasoning")
-        yield "think", candidate, "reasoning_effort"
-    elif reasoning is not None and not isinstance(reasoning, dict):
-        raise BadParameter(f"reasoning must be an object, not {show(reasoning)}", param="reasoning")
+def _object(value: Any, path: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadParameter(f"{path} must be an object, not {show(value)}", param=path)
+    return value
 
 
 def _strength(spelling: str) -> int:
     """Sorts an object's spellings so that the one that wins comes last."""
+    if spelling == KWARGS:
+        return -len(CANONICAL)
     name = CANONICAL.get(spelling)
     return -CATALOG[name].spellings.index(spelling) if name else 0
 
@@ -134,12 +168,6 @@ def _candidate(parameter: Parameter, value: Any, path: str, source: str) -> Cand
         return Candidate(Layer.CLIENT, source, check(parameter, value))
     except BadParameter as fault:
         raise BadParameter(fault.message.replace(parameter.name, path, 1), param=path) from None
-
-
-def _unknown(spelling: str, value: Any, place: str) -> Dropped:
-    hints = near(spelling, CANONICAL)
-    hint = f"; did you mean {' or '.join(hints)}?" if hints else ""
-    return Dropped(value, Layer.CLIENT, f"request {place}", f"no such parameter{hint}", "unknown-parameter")
 
 
 def _disagreements(found: list[tuple[str, Candidate]]) -> Iterator[str]:

@@ -56,7 +56,7 @@ def _outcome(name: str, offered: Sequence[Candidate], edits: Edits) -> Decided |
     ranked = rank(offered)
     asked = next((c for c in ranked if c.layer is Layer.CLIENT), None)
     forgotten_by = edits.forget.get(name) if asked is not None else None
-    decided = _append(_winner(ranked, bool(forgotten_by)), edits.append.get(name, ()))
+    decided = _append(_winner(ranked, bool(forgotten_by)), edits.append.get(name, ()), ranked)
     if decided is None:
         # only a forgotten client value: the parameter is gone, and that is said
         return _forgotten(asked, forgotten_by) if asked and forgotten_by else None
@@ -82,16 +82,20 @@ def _winner(ranked: Sequence[Candidate], forget_client: bool) -> Decided | None:
     return Decided(best.value, best.layer, best.source, others, best.evidence)
 
 
-def _append(decided: Decided | None, items: Sequence[tuple[list[Any], str]]) -> Decided | None:
-    """The winner with what `append` adds; what it already holds is not added again."""
+def _append(
+    decided: Decided | None, items: Sequence[tuple[list[Any], str]], ranked: Sequence[Candidate]
+) -> Decided | None:
+    """The winner with what `append` adds; what it already holds is not added again.
+
+    Where nobody's list would be sent, the first that adds to it begins one and passes over all candidates.
+    """
     for extra, source in items:
         have = _items(decided)
         new = [item for item in dict.fromkeys(extra) if item not in have]
         if not new:
             continue
         if decided is None or not decided.sent:
-            passed = _as_candidate(decided) + (decided.passed_over if decided else ())
-            decided = Decided([], Layer.RULE_SET, source, passed)
+            decided = Decided([], Layer.RULE_SET, source, tuple(ranked))
         change = Change(new, source)
         decided = replace(decided, value=have + new, appended=(*decided.appended, change))
     return decided
@@ -102,12 +106,6 @@ def _items(decided: Decided | None) -> list[Any]:
     if decided is None or not decided.sent:
         return []
     return list(decided.value) if isinstance(decided.value, list) else [decided.value]
-
-
-def _as_candidate(decided: Decided | None) -> tuple[Candidate, ...]:
-    if decided is None:
-        return ()
-    return (Candidate(decided.layer, decided.source, decided.value, decided.evidence),)
 
 
 def _forgotten(asked: Candidate, by: str) -> Dropped:

@@ -37,10 +37,10 @@ def mode(think: Any, family: Thinking | None, capable: bool | None) -> str:
 
 
 def level(think: Any, levels: tuple[str, ...]) -> str | None:
-    """The nearest effort level of `levels`, the weakest first, for a resolved `think`; `None` when there is none.
+    """The nearest of the effort levels `levels`, weakest first, for a resolved `think`; `None` for no levels.
 
     `True` is `medium` where there is one, else the strongest; `False` is `none` where there is one, else the
-    weakest, which is as near to off as such a model comes.
+    weakest, which is as near to off as such a model comes. A level never becomes `none`.
     """
     levels = tuple(name for name in levels if name in EFFORTS)
     if not levels:
@@ -49,7 +49,5 @@ def level(think: Any, levels: tuple[str, ...]) -> str | None:
         return "medium" if "medium" in levels else levels[-1]
     if think is False:
         return "none" if "none" in levels else levels[0]
-    if think in levels:
-        return str(think)
     want = EFFORTS.index(think)
-    return min(levels, key=lambda name: abs(EFFORTS.index(name) - want))
+    return min(levels, key=lambda name: (name == "none", abs(EFFORTS.index(name) - want)))

@@ -80,7 +80,7 @@ def docstrings(model: type[BaseModel]) -> dict[str, str]:
             continue
         try:
             source = inspect.getsource(base)
-        except OSError:
+        except (OSError, TypeError):
             continue
         found |= _beneath(ast.parse(textwrap.dedent(source)).body[0])
     return found

@@ -2,10 +2,11 @@
 
     state      a success        a failure                       after the cooldown
     closed     stays, count 0   opens at `threshold` in a row   -
-    open       -                -                               half-open
-    half-open  closes           opens again                     -
+    open       closes           stays                           half-open
+    half-open  closes           opens again if a trial's        -
 
-While open nothing is sent; half-open lets `trials` calls through at a time to find out.
+While open nothing is sent; half-open lets `trials` calls through at a time to find out. What ends while it is
+open was sent before: an answer is news, one more failure is not and must not make the cooldown longer.
 """
 
 from __future__ import annotations
@@ -66,6 +67,9 @@ class Breaker:
     def failure(self, trial: bool, now: float) -> None:
         """The upstream could not be reached, broke off or timed out."""
         self.end(trial)
-        self.failures += 1
-        if self.opened_at is not None or self.failures >= self.threshold:
+        if self.opened_at is None:
+            self.failures += 1
+            if self.failures >= self.threshold:
+                self.opened_at = now
+        elif trial and self.state(now) is State.HALF_OPEN:
             self.opened_at = now

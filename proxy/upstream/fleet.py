@@ -22,6 +22,8 @@ FIRST_LOOK = 5.0
 """Seconds a request waits for the first look at its upstreams, right after the start."""
 LOOK_AGAIN = 2.0
 """Seconds between two extra looks that unknown models may cause, and between looks at one that is down."""
+MOST_REMEMBERED = 4096
+"""Model names whose upstreams are remembered."""
 
 
 class Fleet:
@@ -38,6 +40,8 @@ class Fleet:
         self._policy = LeastLoaded()
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._looked_again: dict[str, float] = {}
+        self._remembered: dict[tuple[str, tuple[str, ...] | None], list[Upstream]] = {}
+        self._remembered_at = -1
 
     def update(self, entries: Sequence[UpstreamEntry]) -> None:
         """Take over a snapshot's entries: unchanged ones live on, removed ones finish what they carry."""
@@ -76,17 +80,17 @@ class Fleet:
         if known.up:
             upstream.breaker.success(False)
 
-    def candidates(self, model: str, only: Sequence[str] | None = None) -> list[Upstream]:
+    def candidates(self, model: str, only: tuple[str, ...] | None = None) -> list[Upstream]:
         """The upstreams that serve a model or may do so, best first; `only` are a rule's.
 
         Raises `NoHealthyUpstream` when those that serve it are down, `UnknownModel` when none does.
         """
-        pool = [u for u in self.upstreams.values() if only is None or u.name in only]
-        said = [(u, u.serves(model)) for u in pool if u.met]
-        serving = [u for u, serves in said if serves] or [u for u, serves in said if serves is None]
+        serving = self._serving(model, only)
         usable = [u for u in serving if u.available()]
+        if len(usable) == 1:
+            return usable
         if usable:
-            return [usable[i] for i in self._policy.order(usable)] if len(usable) > 1 else usable
+            return [usable[i] for i in self._policy.order(usable)]
         if serving:
             names = ", ".join(u.name for u in serving)
             raise NoHealthyUpstream(f"no healthy upstream for {show(model)}: {names} failed too often")
@@ -95,7 +99,7 @@ class Fleet:
     @property
     def settled(self) -> bool:
         """Whether every upstream has been looked at."""
-        return all(u.looked.is_set() for u in self.upstreams.values())
+        return all([u.looked.is_set() for u in self.upstreams.values()])
 
     async def ready_for(self, model: str) -> None:
         """Makes sure that "unknown" is said of no model that was only not seen yet."""
@@ -131,6 +135,21 @@ class Fleet:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._explorer.client.aclose()
 
+    def _serving(self, model: str, only: tuple[str, ...] | None) -> list[Upstream]:
+        """Those that serve a model, else those that cannot say; remembered until something changes."""
+        if self._remembered_at != self.generation:
+            self._remembered.clear()
+            self._remembered_at = self.generation
+        key = (model, only)
+        found = self._remembered.get(key)
+        if found is None:
+            pool = [u for u in self.upstreams.values() if u.met and (only is None or u.name in only)]
+            said = [(u, u.serves(model)) for u in pool]
+            found = [u for u, serves in said if serves] or [u for u, serves in said if serves is None]
+            if len(self._remembered) < MOST_REMEMBERED:
+                self._remembered[key] = found
+        return found
+
     async def _watch(self, upstream: Upstream) -> None:
         while True:
             await self.look(upstream)
@@ -149,7 +168,7 @@ class Fleet:
             watcher.cancel()
         upstream.close()
 
-    def _unknown(self, model: str, only: Sequence[str] | None) -> UnknownModel | NoHealthyUpstream:
+    def _unknown(self, model: str, only: tuple[str, ...] | None) -> UnknownModel | NoHealthyUpstream:
         down = [u for u in self.upstreams.values() if not u.up and u.known.models is None]
         if down:
             words = "; ".join(f"{u.name}: {u.known.error}" for u in down)

@@ -22,9 +22,10 @@ class Seen(Protocol):
 
 @dataclass(slots=True)
 class LeastLoaded:
-    """The fewest requests per weight; ties take turns. An upstream of weight 0 is a spare.
+    """The fewest requests per weight; ties take turns.
 
-    One that is full comes after one that has room, and one whose last look failed after one that is up.
+    An upstream of weight 0 is a spare, for when no other has room. One that is full comes after one that has
+    room, and one whose last look failed after one that is up.
     """
 
     turn: int = 0
@@ -37,6 +38,6 @@ class LeastLoaded:
         def rank(index: int) -> tuple[bool, bool, bool, float, int]:
             seen = candidates[index]
             load = (seen.active + 1) / (seen.weight or 1)
-            return not seen.up, seen.weight == 0, seen.full, load, (index - self.turn) % count
+            return not seen.up, seen.full, seen.weight == 0, load, (index - self.turn) % count
 
         return sorted(range(count), key=rank)

@@ -110,7 +110,7 @@ class Upstream:
 
     def available(self) -> bool:
         """Whether a request may be sent now."""
-        return self.breaker.allows(time.monotonic())
+        return self.breaker.opened_at is None or self.breaker.allows(time.monotonic())
 
     def learn(self, known: Knowledge) -> bool:
         """Take in what a look found; returns whether anything changed."""
@@ -171,11 +171,13 @@ class Upstream:
 
     async def place(self) -> Place:
         """A place for one request, waited for in a bounded queue; `TooManyRequests` beyond it."""
-        if self.full:
+        most = self.entry.max_concurrency
+        if most is not None and self.active >= most:
             await self._wait()
         else:
             self.active += 1
-        return Place(self, self.breaker.begin(time.monotonic()))
+        breaker = self.breaker
+        return Place(self, breaker.opened_at is not None and breaker.begin(time.monotonic()))
 
     def give_back(self) -> None:
         """Hand the place to the next one waiting, or free it."""

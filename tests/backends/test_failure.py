@@ -144,6 +144,7 @@ def test_lists_and_objects_in_odd_places() -> None:
         "deep", "invalid_request_error", None, "c",
     )  # fmt: skip
     assert told(400, {"error": {"msg": "short name"}})[1] == "short name"
+    assert told(400, {"type": "error", "error": {"message": "m"}})[2] == "invalid_request_error"
     assert told(400, {"error": {}, "message": "beside"})[1] == "beside"
     assert told(400, {"error": {"code": "only_code"}})[1:] == (
         "the upstream answered with status 400 and no message", "invalid_request_error", None, "only_code",
@@ -273,6 +274,7 @@ def test_a_deeply_nested_error_is_no_trouble() -> None:
         text = orjson.dumps({"error": text}).decode()
         assert told(500, text.encode())[1].endswith(("end", "}"))
     assert told(500, text.encode())[1].startswith('{"error":')
+    assert told(500, b'{"error":' * 900 + b'"end"' + b"}" * 900)[1].startswith('{"error":')
     assert told(500, b'{"error":' * 3000 + b"1" + b"}" * 3000)[0] == 500
     assert told(500, b"[" * 100_000)[1].startswith("[[")
 

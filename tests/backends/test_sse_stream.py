@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletionChunk
@@ -362,6 +362,7 @@ def test_mixed_line_ends_and_more_blank_lines() -> None:
     assert whole.out == event(first) + event(second) + DONE
     for position in range(len(sample)):
         assert run([sample[:position], sample[position:]]) == whole
+    assert run([sample[i : i + 1] for i in range(len(sample))]) == whole
 
 
 def test_an_event_goes_out_with_its_last_cr() -> None:
@@ -463,6 +464,49 @@ def test_a_bad_string_among_good_ones_is_found(text: bytes) -> None:
     burst = EventStream(SAME)
     assert burst.feed(b"".join([*good[:3]])) + burst.feed(b"".join([*good[3:7], bad, *good[8:]])) == before
     assert said(burst.failure) == said(stream.failure)
+
+
+ODD = st.lists(st.sampled_from([b"\\", b",", b'"', b"x"]), max_size=3).map(b"".join)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(ODD, min_size=2, max_size=5))
+@example([b'a","b', b"c\\", b"d"])
+@example([b"\\", b",", b"\\\\\\", b",", b""])
+def test_bad_strings_cannot_make_up_for_each_other(texts: list[bytes]) -> None:
+    before = event(chunk({"content": "a"})) * 3
+    events = [event(chunk({"content": "#"})).replace(b"#", text) for text in texts]
+    assert run([before, b"".join(events)]) == run([before, *events])
+
+
+def test_events_that_differ_elsewhere_keep_what_differs() -> None:
+    sent = [{**chunk({"content": f"w{i}"}), "created": 1795449600 + (i == 7)} for i in range(12)]
+    sent.append(chunk({}, reason="stop"))
+    for answer in (SAME, ALIAS):
+        out = run([sse(*sent[:3], end=b""), sse(*sent[3:])], answer).out
+        assert chunks(out) == [{**each, "model": answer.model} for each in sent]
+
+
+def test_what_is_held_back_comes_before_what_looks_like_an_event() -> None:
+    usual = event(chunk({"content": "a"}))
+    stream = EventStream(SAME)
+    stream.feed(usual * 3)
+    assert stream.feed(b": data") == b""
+    assert stream.feed(usual) == b": data" + usual
+    assert stream.feed(usual) == usual
+
+
+def test_what_is_kept_for_the_end_is_never_overlooked() -> None:
+    first, last = chunk({"content": "a"}, reason="stop"), chunk({"content": "b"}, reason="stop")
+    sample = sse(chunk(ROLE), first, chunk({}, reason="length"), last)
+    assert run([sample]).finish_reason == "stop"
+    assert run([sse(usage(3, 4), {"usage": {}}, {"usage": None}, last)]).usage == (3, 4)
+
+
+def test_a_text_that_looks_like_our_mark_is_no_trouble() -> None:
+    sent = [chunk({"content": text}, extra="@attune slot@") for text in ("a", "b", "@attune slot@", "c")]
+    sent.append(chunk({}, reason="stop"))
+    assert chunks(run([sse(*sent)], ALIAS).out) == [{**each, "model": ALIAS.model} for each in sent]
 
 
 def test_half_a_surrogate_pair_is_no_reason_to_break_off() -> None:
