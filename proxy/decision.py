@@ -121,7 +121,7 @@ def consider(snapshot: Snapshot, ask: Ask, target: Target) -> Considered:
     """
     warnings: list[str] = []
     task = _named_task(snapshot, ask, warnings)
-    family = snapshot.families.find(ask.model)
+    family = _family(snapshot, target, ask.model)
     mode = _mode(ask.client.value("think"), family, target)
     facts = Facts(
         ask.model, task, ask.headers, ask.caller.user, target.runtime, mode == thinking.THINKING,
@@ -141,7 +141,7 @@ def decide(
 ) -> Decision:
     """The values for one upstream. Raises `StrictViolation` and what a backend cannot say at all."""
     model = considered.effects.model or ask.model
-    family = snapshot.families.find(model) or snapshot.families.find(ask.model)
+    family = _family(snapshot, target, model, ask.model)
     offered = _candidates(ask, considered, target)
     mode = _mode(_winner(offered.get("think", ()), "think" in considered.effects.forget), family, target)
     if policy.vendor_defaults and family is not None:
@@ -156,6 +156,16 @@ def decide(
     plan = Plan(model, translation, orjson.dumps(translation.fields)[1:-1])
     warnings = (*considered.warnings, *ask.client.warnings, *translation.resolution.warnings)
     return Decision(ask.model, target, family, mode, considered, plan, snapshot.hash, warnings)
+
+
+def _family(snapshot: Snapshot, target: Target, *names: str) -> Family | None:
+    """The family of the first name that has one; an adapter or a renamed model has its base's."""
+    parent = target.model.parent if target.model is not None else None
+    for name in (*names, *([parent] if parent else ())):
+        family = snapshot.families.find(name)
+        if family is not None:
+            return family
+    return None
 
 
 def _named_task(snapshot: Snapshot, ask: Ask, warnings: list[str]) -> str | None:

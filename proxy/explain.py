@@ -5,6 +5,7 @@ All three are read off the same `Decision`, so they cannot disagree.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +13,11 @@ from urllib.parse import quote
 from proxy.decision import Decision
 from proxy.parameters.layers import Layer
 from proxy.parameters.resolution import Decided, Resolution
-from proxy.parameters.values import show
 
 LONGEST_HEADER = 4096
 """Characters; servers and clients commonly limit a header line to 8 KiB."""
+LONGEST_VALUE = 60
+"""Characters of one value in a header."""
 
 
 def to_json(
@@ -69,15 +71,15 @@ def headers(decision: Decision, warnings: Iterable[str] = ()) -> list[tuple[str,
 
 
 def changes(resolution: Resolution) -> list[str]:
-    """What is not as the client asked, like `temperature=1.0;clamped-from=1.6`."""
+    """What is not as the client asked, like `temperature=1.0;clamped-from=1.6`. No item holds a `, `."""
     out = []
     for name, decided in resolution.parameters.items():
         notes = _notes(decided)
         if notes:
-            out.append(f"{name}={_safe(show(decided.value))};" + ";".join(notes))
+            out.append(f"{name}={_value(decided.value)};" + ";".join(notes))
     for name, gone in resolution.dropped.items():
         if gone.layer is Layer.CLIENT or gone.layer is Layer.RULE_SET:
-            out.append(f"{_safe(name)};dropped={_safe(gone.code)}")
+            out.append(f"{quote(name)};dropped={_safe(gone.code)}")
     return out
 
 
@@ -85,16 +87,22 @@ def _notes(decided: Decided) -> list[str]:
     notes = []
     asked = decided.asked
     if decided.forgotten_by and asked is not None:
-        notes.append(f"forgotten={_safe(show(asked.value))}")
+        notes.append(f"forgotten={_value(asked.value)}")
     elif asked is not None and decided.layer > Layer.CLIENT and decided.value != asked.value:
-        notes.append(f"asked={_safe(show(asked.value))};set-by={_slug(decided.source)}")
+        notes.append(f"asked={_value(asked.value)};set-by={_slug(decided.source)}")
     if decided.layer is Layer.CLIENT and decided.clamps:
-        notes.append(f"clamped-from={_safe(show(decided.clamps[0].before))}")
+        notes.append(f"clamped-from={_value(decided.clamps[0].before)}")
     if decided.sent:
-        notes += [
-            f"appended={_safe(show(change.before))};by={_slug(change.by)}" for change in decided.appended
-        ]
+        notes += [f"appended={_value(change.before)};by={_slug(change.by)}" for change in decided.appended]
     return notes
+
+
+def _value(value: Any) -> str:
+    """A value as JSON that neither ends an item of the list (`, `) nor a note (`;`), cut to a fair length."""
+    text = json.dumps(value, separators=(",", ":"), default=str)
+    # between its strings compact JSON has no space and no semicolon
+    text = text.replace(" ", "\\u0020").replace(";", "\\u003b")
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 
 def _slug(text: str) -> str:

@@ -6,9 +6,11 @@ upstream's answer and is closed even if nobody reads it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -21,6 +23,7 @@ from proxy.decider import Decider, Incoming, Moved, Prepared
 from proxy.errors import (
     AttuneError,
     NoHealthyUpstream,
+    TooManyRequests,
     UpstreamBroken,
     UpstreamError,
     UpstreamRefused,
@@ -44,6 +47,10 @@ LONGEST_ANSWER = 1 << 28
 """Bytes of a whole answer that are held in memory."""
 EXPLAIN_HEADER = b"x-tuning-explain"
 RETRIED_STATUSES = frozenset({502, 503, 504})
+UNHEALTHY = (UpstreamBroken, UpstreamUnreachable, UpstreamTimeout)
+"""What says something bad of an upstream's health; its own refusals are answers."""
+LINGER = 0.5
+"""Seconds that an upstream may take to end its body after its end mark, to keep the connection."""
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -97,21 +104,32 @@ class StreamReply:
         """Returns the last bytes, which end the body."""
         translator, read = self._translator, self._exchange.read
         try:
-            while translator.failure is None:
+            while translator.failure is None and not translator.finished:
                 data = await read()
                 out = translator.feed(data) if data else translator.close()
-                if not data:
-                    if translator.failure is None:
-                        return out
-                    await send({"type": "http.response.body", "body": out, "more_body": True})
-                elif out:
+                if translator.finished and self._exchange.complete:
+                    self._place.success()
+                    return out
+                if out:
                     await send({"type": "http.response.body", "body": out, "more_body": True})
             failure = translator.failure
         except UpstreamError as fault:
             failure = fault
+        if failure is None:
+            self._place.success()
+            await self._rest()
+            return b""
+        if isinstance(failure, UNHEALTHY):
             self._place.failure()
         log.warning("stream broke off: %s", failure)
         return sse.error_event(failure)
+
+    async def _rest(self) -> None:
+        """Wait a moment for the end of a body that has said all: whatever comes now, the answer stands."""
+        with suppress(UpstreamError, TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while await self._exchange.read():
+                    pass
 
 
 class Gateway:
@@ -125,18 +143,19 @@ class Gateway:
     async def open(self, incoming: Incoming) -> Reply | StreamReply:
         """The reply to a request, or the error that says why there is none."""
         snapshot = self._current()
-        failure: UpstreamError | None = None
+        failure: AttuneError | None = None
         upstreams, moved, model, prepared = await self._route(snapshot, incoming)
         for upstream in upstreams:
             if prepared is None:
                 prepared = self._decide(snapshot, incoming, upstream.target(model), moved)
             try:
                 return await self._attempt(incoming, upstream, write(incoming, prepared))
-            except UpstreamError as fault:
-                if not fault.retryable:
+            except (UpstreamError, TooManyRequests) as fault:
+                if isinstance(fault, UpstreamError) and not fault.retryable:
                     raise
                 log.warning("upstream %s: %s", upstream.name, fault)
-                failure, prepared = fault, None
+                failure = failure if isinstance(failure, TooManyRequests) else fault
+                prepared = None
         raise _last_word(failure)
 
     def _decide(self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: bool) -> Prepared:
@@ -170,14 +189,20 @@ class Gateway:
         chosen = self._decider.decide(snapshot, self.fleet.generation, incoming, target, moved=False)
         if not isinstance(chosen, Moved):
             return upstreams, False, model, chosen
-        await self.fleet.ready_for(chosen.model)
-        return self.fleet.candidates(chosen.model, chosen.upstreams), True, chosen.model, None
+        return await self._find(chosen.model, chosen.upstreams), True, chosen.model, None
+
+    async def _find(self, model: str, only: tuple[str, ...] | None = None) -> list[Upstream]:
+        """The upstreams for a model; for one that nobody serves so far they are looked at once more."""
+        try:
+            return self.fleet.candidates(model, only)
+        except AttuneError:
+            await self.fleet.ready_for(model)
+            return self.fleet.candidates(model, only)
 
     async def _look_first(self, snapshot: Snapshot, incoming: Incoming) -> list[Upstream]:
         """A model that nobody serves so far: look once more; a rule may route it whoever serves it."""
-        await self.fleet.ready_for(incoming.model)
         try:
-            return self.fleet.candidates(incoming.model)
+            return await self._find(incoming.model)
         except AttuneError:
             for upstream in self.fleet.upstreams.values():
                 target = upstream.target(incoming.model)
@@ -192,10 +217,16 @@ class Gateway:
         reply: Reply | StreamReply | None = None
         try:
             reply = await self._send(incoming, upstream, written, place)
-            place.success()
+            if place.trial or isinstance(reply, Reply):
+                # a stream is a success when it has ended well, but others need not wait for that
+                place.success()
             return reply
-        except (UpstreamBroken, UpstreamUnreachable, UpstreamTimeout):
+        except UNHEALTHY:
             place.failure()
+            raise
+        except UpstreamRefused as fault:
+            if not fault.retryable:
+                place.success()
             raise
         finally:
             if not isinstance(reply, StreamReply):
@@ -251,7 +282,9 @@ async def _first_events(exchange: Exchange, translator: Translator) -> bytes:
 
 
 async def _refusal(exchange: Exchange) -> UpstreamRefused:
-    body = await exchange.read_all(LONGEST_ERROR)
+    body = b""
+    with suppress(UpstreamError):  # the status stands, whatever becomes of its words
+        body = await exchange.read_all(LONGEST_ERROR)
     error = refused(exchange.status, body, exchange.headers)
     error.retryable = exchange.status in RETRIED_STATUSES
     return error
@@ -284,7 +317,7 @@ def _timeouts(profile: Profile | None, usual: Timeouts) -> Timeouts | None:
     )  # fmt: skip
 
 
-def _last_word(failure: UpstreamError | None) -> AttuneError:
+def _last_word(failure: AttuneError | None) -> AttuneError:
     """What the client is told when every upstream failed."""
     if isinstance(failure, UpstreamUnreachable) or failure is None:
         return NoHealthyUpstream(f"no healthy upstream: {failure}" if failure else "no healthy upstream")

@@ -24,6 +24,9 @@ log = logging.getLogger("attune")
 
 SUFFIXES = (".yaml", ".yml")
 
+TRIES = 5
+"""How often files that change while they are read are read before what was read has to do."""
+
 Subscriber = Callable[[Snapshot], None]
 Signature = tuple[tuple[str, str, int, int, int], ...]
 """(path, what it resolves to, mtime in ns, size, inode) of every file."""
@@ -132,9 +135,18 @@ class RuleFiles:
 
     def _attempt(self) -> _Attempt:
         number = next(self._numbers)
-        files = self.read()
+        files = self._read_at_rest()
         wrong = tuple(map(str, faults(files)))
         return _Attempt(number, None if wrong else build(files), files, wrong)
+
+    def _read_at_rest(self) -> tuple[Parsed, ...]:
+        """All files as they were at one moment: read again when something changed meanwhile."""
+        for _ in range(TRIES - 1):
+            before = self._signature()
+            files = self.read()
+            if self._signature() == before:
+                return files
+        return self.read()
 
     def _settle(self, attempt: _Attempt) -> Reload:
         if attempt.number < self._settled:

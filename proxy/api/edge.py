@@ -29,8 +29,14 @@ _COUNT = itertools.count(1)
 _JSON_TYPES = (b"application/json", b"text/json")
 
 
-class ClientLeft(Exception):
+class ClientLeft(AttuneError):
     """The client hung up while its body was read; there is nobody to answer."""
+
+    status = 499
+    code = "attune_client_left"
+
+    def __init__(self) -> None:
+        super().__init__("the client left before its request was complete")
 
 
 def request_id(headers: Mapping[bytes, bytes]) -> str:

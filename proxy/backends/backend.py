@@ -186,3 +186,10 @@ def is_neutral(name: str, value: Any) -> bool:
     return any(
         value == off and isinstance(value, bool) == isinstance(off, bool) for off in NEUTRAL.get(name, ())
     )
+
+
+def hold_to_context(draft: Draft, case: Case, what: str) -> None:
+    """No answer is longer than the model's whole context; "no limit" stays no limit."""
+    model, value = case.target.model, draft.value("max_tokens")
+    if value is not None and model is not None and model.context is not None and value > model.context:
+        draft.hold("max_tokens", model.context, f"{model.name}: {what} {model.context}")

@@ -29,7 +29,7 @@ class ModelFacts:
     remote: bool = False
     """A cloud model: no local context, no reloads."""
     parent: str | None = None
-    """The base model of an adapter."""
+    """What it was made from: an adapter's base, a renamed model's own name or path."""
 
     def can(self, capability: str) -> bool | None:
         """Whether it has a capability; `None` when unknown."""

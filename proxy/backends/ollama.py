@@ -11,7 +11,16 @@ from collections.abc import Iterable
 import orjson
 
 from proxy.backends.answer import Answer, Translator
-from proxy.backends.backend import Case, Draft, Limit, Plan, Translation, UpstreamRequest, is_neutral
+from proxy.backends.backend import (
+    Case,
+    Draft,
+    Limit,
+    Plan,
+    Translation,
+    UpstreamRequest,
+    hold_to_context,
+    is_neutral,
+)
 from proxy.backends.ollama_answer import complete
 from proxy.backends.ollama_load import hold_context
 from proxy.backends.ollama_messages import translate_messages, translate_tools
@@ -102,6 +111,7 @@ class OllamaBackend:
         draft = Draft(resolution, case.target)
         _refuse_many(draft)
         _drop_dead(draft, case)
+        hold_to_context(draft, case, "trained context")
         hold_context(draft, case)
         _add_own_stops(draft, case)
         put_think(draft, case)
@@ -155,7 +165,7 @@ def _left_out(names: list[str]) -> str:
 def _refuse_many(draft: Draft) -> None:
     many = draft.value("n")
     if many is not None and many > 1:
-        raise Unsupported(f"n is {many}, but Ollama gives one answer per request", param="n")
+        raise Unsupported(f"Ollama gives one answer per request, and n is {many}", param="n")
 
 
 def _drop_dead(draft: Draft, case: Case) -> None:

@@ -12,19 +12,21 @@ from proxy.backends import BACKENDS, ollama, ollama_think, vllm
 from proxy.backends.backend import Backend, Case
 from proxy.backends.facts import Target
 from proxy.errors import Unsupported
+from proxy.parameters import bounds
 from proxy.parameters.catalog import CATALOG, INT32, INT64, Parameter, Range
 from proxy.parameters.client import KWARG_SWITCHES
 from proxy.parameters.layers import Layer
 from proxy.parameters.resolution import Decided, Resolution
 from proxy.parameters.thinking import THINKING
 
-HEAD = (
-    "parameter", "type", "form", "hard", "when", "protected", "Ollama", "vLLM", "OpenAI-compatible", "meaning",
-)  # fmt: skip
+HEAD = "parameter type form hard when protected Ollama vLLM OpenAI-compatible meaning".split()
 TITLES = {"ollama": "Ollama", "vllm": "vLLM", "openai": "An OpenAI-compatible server"}
 NONE = "–"
 
-SINCE = {"ollama": {**ollama.ADDED, "think": ollama_think.SINCE}, "vllm": vllm.SINCE}
+SINCE: dict[str, dict[str, tuple[int, ...]]] = {
+    "ollama": {**ollama.ADDED, "think": ollama_think.SINCE},
+    "vllm": {**vllm.SINCE},
+}
 """Runtime -> parameter -> the first version that knows it."""
 
 _SAMPLES: dict[str, Any] = {
@@ -85,7 +87,7 @@ def _cell(backend: Backend, p: Parameter) -> str:
     """The name on the wire, the range that the runtime adds, and the versions."""
     runtime = backend.runtime
     if runtime == "ollama" and p.name in ollama.REMOVED:
-        return f"`options.{ollama.OPTIONS[p.name]}`, until {_dotted(ollama.REMOVED[p.name])}"
+        return f"`options.{ollama.OPTIONS[p.name]}`, before {_dotted(ollama.REMOVED[p.name])}"
     wires = _wires(backend, p)
     if not wires:
         return NONE
@@ -104,10 +106,17 @@ def _wires(backend: Backend, p: Parameter) -> list[str]:
 
 
 def _limits(backend: Backend, name: str) -> str:
+    """What the newest version adds to the hard bounds."""
     case = Case(Target(None, backend.runtime), None, THINKING)
-    ranges = [_range(Range(low, high)) for n, low, high, _ in backend.limits(case) if n == name]
-    ranges += [f"at most {most}" for n, most, _ in backend.item_limits(case) if n == name]
-    return "".join(f", {words}" for words in ranges)
+    hard = limits = bounds.hard(CATALOG[name])
+    for parameter, low, high, _ in backend.limits(case):
+        limits = limits.narrow(low, high, name) if parameter == name else limits
+    for parameter, most, _ in backend.item_limits(case):
+        limits = limits.narrow_items(most, name) if parameter == name else limits
+    if limits.items is not None:
+        return f", at most {limits.items.value:g}"
+    ends = Range(limits.low.value if limits.low else None, limits.high.value if limits.high else None)
+    return "" if limits == hard else f", {_range(ends)}"
 
 
 def _reasons(runtime: str) -> Iterator[str]:

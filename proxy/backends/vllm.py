@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy.backends.backend import Case, Draft, Limit, Translation, is_neutral
+from proxy.backends.backend import Case, Draft, Limit, Translation, hold_to_context, is_neutral
 from proxy.backends.openai import OpenAIBackend, template_arguments
 from proxy.parameters.resolution import Resolution
 from proxy.parameters.thinking import EFFORTS
@@ -135,21 +135,20 @@ def _lengths(draft: Draft, case: Case) -> None:
 
 
 def _max_tokens(draft: Draft, case: Case) -> None:
-    value = draft.value("max_tokens")
+    value, model = draft.value("max_tokens"), case.target.model
     if value is None:
         return
-    model = case.target.model
     if value < 0:
         reason = "no limit: vLLM uses all the room left when it is not sent"
         draft.drop("max_tokens", reason, "no-limit", harmless=True)
     elif value == 0:
         draft.hold("max_tokens", 1, f"{case.target.label}: min 1")
     elif model is not None and model.context is not None and value > model.context:
-        whole = f"{model.name}: max_model_len {model.context}"
         if case.target.since(0, 32):
-            draft.hold("max_tokens", model.context, whole)
+            hold_to_context(draft, case, "max_model_len")
         else:
             # the whole context leaves no room for the prompt, which these versions refuse
+            whole = f"{model.name}: max_model_len {model.context}"
             draft.drop("max_tokens", f"above {whole}: left out, all the room left is used", "above-context")
 
 

@@ -39,9 +39,13 @@ def needed(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]
 
 
 def fit(wanted: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
-    """The widths that fit into the room: what is missing is taken where most is to spare, floors last."""
+    """The widths that fit into the room: what is missing is taken where most is to spare.
+
+    When the floors give way, the first column's, which holds names, does so last.
+    """
     widths = list(wanted)
-    for least in (list(floors), [NARROWEST] * len(widths)):
+    narrowest = [NARROWEST] * len(widths)
+    for least in (list(floors), [floors[0], *narrowest[1:]], narrowest):
         while sum(widths) > room:
             spare = [width - floor for width, floor in zip(widths, least, strict=True)]
             if max(spare) <= 0:

@@ -15,6 +15,8 @@ from proxy.parameters.values import show
 
 ROOMY = 100
 """Columns from which notes stand beside the values, not below them."""
+COMFORTABLE = 40
+"""Columns that notes are given before names on the wire are left in one piece."""
 LONGEST = 48
 """Characters of a value."""
 
@@ -98,7 +100,8 @@ def _parameters(parameters: Mapping[str, Json], width: int) -> Iterator[Renderab
     if width >= ROOMY:
         rows = [[*row, cell(note, blank="")] for row, note in zip(rows, notes.values(), strict=True)]
         headings, caps = [*headings, "notes"], [*caps, 24]
-    if sum(needed(headings, rows)) + GAP * (len(headings) - 1) > width:
+    values, beside = needed(headings, rows)[:5], needed(headings, rows)[5:]
+    if sum(values) + sum(min(COMFORTABLE, wide) for wide in beside) + GAP * (len(headings) - 1) > width:
         rows = [[*row[:4], _broken(row[4]), *row[5:]] for row in rows]
     yield grid(headings, rows, width, caps)
     below = [(name, note, "") for name, note in notes.items() if note]

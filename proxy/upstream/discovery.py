@@ -5,6 +5,7 @@ Off the hot path, so httpx. A look never raises: what went wrong is part of what
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -22,6 +23,9 @@ from proxy.upstream.upstream import Knowledge, Upstream, ollama_key
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 """vLLM's health took 6 s under load, so a slow answer is no sign of being down."""
 
+NOT_NOW = frozenset({502, 503, 504})
+"""Statuses that say nothing of what a server is: it starts, or what answers is not the server itself."""
+
 SHOWS_AT_ONCE = 4
 """`/api/show` calls under way at a time."""
 
@@ -38,10 +42,10 @@ class Explorer:
         """What an upstream is now; keeps what was known before when it cannot be reached."""
         try:
             return await self._explore(upstream)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        except Exception as fault:  # a server may send anything, and whoever looks has to go on looking
             slow = isinstance(fault, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout)
             up = upstream.known.up if slow else False
-            return replace(upstream.known, up=up, error=f"{type(fault).__name__}: {fault}"[:200])
+            return replace(upstream.known, up=up, error=f"{type(fault).__name__}: {fault}".rstrip(": ")[:200])
 
     async def _explore(self, upstream: Upstream) -> Knowledge:
         runtime, about = await self._runtime(upstream)
@@ -95,18 +99,21 @@ class Explorer:
         listing = await self._json(upstream, "/v1/models")
         if not isinstance(listing, dict):
             return None
-        entries = [e for e in listing.get("data") or () if isinstance(e.get("id"), str)]
+        listed = [e for e in listing.get("data") or () if isinstance(e, dict)]
+        entries = [e for e in listed if isinstance(e.get("id"), str)]
         lengths = {e["id"]: e.get("max_model_len") for e in entries}
         found = {}
         for entry in entries:
             parent = entry.get("parent")
+            base = parent or entry.get("root")
             length = entry.get("max_model_len") or lengths.get(parent)
             context = length if isinstance(length, int) else None
+            parent = base if isinstance(base, str) and base != entry["id"] else None
             found[entry["id"]] = ModelFacts(entry["id"], context=context, parent=parent)
         return found
 
     async def _json(self, upstream: Upstream, path: str, *, body: Any = None, needed: bool = False) -> Any:
-        """The JSON behind a path; `None` for an error status unless it is `needed`."""
+        """The JSON behind a path; `None` for an error status, unless it is `needed` or says "not now"."""
         origin = upstream.origin
         url = f"{origin.scheme}://{origin.authority}{origin.path}{path}"
         headers = dict(upstream.auth_headers)
@@ -114,7 +121,7 @@ class Explorer:
             reply = await self.client.get(url, headers=headers)
         else:
             reply = await self.client.post(url, json=body, headers=headers)
-        if needed:
+        if needed or reply.status_code in NOT_NOW:
             reply.raise_for_status()
         if reply.status_code != 200:
             return None
@@ -135,6 +142,7 @@ def _from_tag(name: str, entry: Mapping[str, Any]) -> ModelFacts:
         capabilities=frozenset(capabilities) if capabilities else None,
         format=details.get("format"),
         architecture=details.get("family"),
+        parent=details.get("parent_model") or None,
         remote=bool(entry.get("remote_host")),
     )
 
@@ -178,6 +186,11 @@ def _scalar(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
+        pass
+    try:
+        # Go writes some escapes that JSON has not (\a, \x1b, \U000e0001); a Python literal has them all.
+        return ast.literal_eval(text) if text.startswith('"') else text
+    except (ValueError, SyntaxError):
         return text.strip('"')
 
 

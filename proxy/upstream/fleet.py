@@ -11,6 +11,7 @@ from proxy.backends.facts import ModelFacts, NumCtxPolicy
 from proxy.errors import NoHealthyUpstream, UnknownModel
 from proxy.parameters.near import hint
 from proxy.parameters.values import show
+from proxy.rules.match import globs
 from proxy.rules.rule import UpstreamEntry
 from proxy.upstream.discovery import Explorer, new_client
 from proxy.upstream.selection import LeastLoaded
@@ -39,7 +40,8 @@ class Fleet:
         self._explorer = Explorer(new_client())
         self._policy = LeastLoaded()
         self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._looked_again: dict[str, float] = {}
+        self._extra: dict[str, tuple[float, asyncio.Task[None]]] = {}
+        """Upstream -> when its last extra look began, and the look."""
         self._remembered: dict[tuple[str, tuple[str, ...] | None], list[Upstream]] = {}
         self._remembered_at = -1
 
@@ -77,11 +79,11 @@ class Fleet:
             log.info(
                 "upstream %s is up: %s %s, %s models", upstream.name, known.runtime, known.version, count
             )
-        if known.up:
+        if known.up and known.error is None:
             upstream.breaker.success(False)
 
     def candidates(self, model: str, only: tuple[str, ...] | None = None) -> list[Upstream]:
-        """The upstreams that serve a model or may do so, best first; `only` are a rule's.
+        """The upstreams that serve a model or may do so, best first; `only` are a rule's globs.
 
         Raises `NoHealthyUpstream` when those that serve it are down, `UnknownModel` when none does.
         """
@@ -99,19 +101,15 @@ class Fleet:
     @property
     def settled(self) -> bool:
         """Whether every upstream has been looked at."""
-        return all([u.looked.is_set() for u in self.upstreams.values()])
+        return all(u.looked.is_set() for u in self.upstreams.values())
 
     async def ready_for(self, model: str) -> None:
         """Makes sure that "unknown" is said of no model that was only not seen yet."""
-        for upstream in self.upstreams.values():
-            if not upstream.looked.is_set():
-                try:
-                    async with asyncio.timeout(FIRST_LOOK):
-                        await upstream.looked.wait()
-                except TimeoutError:
-                    log.warning("upstream %s: the first look takes long", upstream.name)
-        if not any(u.serves(model) for u in self.upstreams.values()):
-            await asyncio.gather(*(self._look_again(u) for u in self.upstreams.values() if u.allows(model)))
+        await self._first_looks(model)
+        if not self._seen(model):
+            again = [self._look_again(u) for u in self.upstreams.values() if u.allows(model)]
+            if again:
+                await asyncio.wait(again, timeout=FIRST_LOOK)
 
     def learn_loaded(self, upstream: Upstream, model: str, context: int) -> None:
         """A request made the model load with this context."""
@@ -129,7 +127,7 @@ class Fleet:
 
     async def close(self) -> None:
         """End all looking and hang up."""
-        tasks = list(self._watchers.values())
+        tasks = [*self._watchers.values(), *(look for _, look in self._extra.values())]
         for upstream in self.upstreams.values():
             self._retire(upstream)
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -143,35 +141,67 @@ class Fleet:
         key = (model, only)
         found = self._remembered.get(key)
         if found is None:
-            pool = [u for u in self.upstreams.values() if u.met and (only is None or u.name in only)]
-            said = [(u, u.serves(model)) for u in pool]
+            said = [(u, u.serves(model)) for u in self._chosen(only) if u.met]
             found = [u for u, serves in said if serves] or [u for u, serves in said if serves is None]
             if len(self._remembered) < MOST_REMEMBERED:
                 self._remembered[key] = found
         return found
 
+    def _chosen(self, only: tuple[str, ...] | None) -> list[Upstream]:
+        """The upstreams that a rule's globs name; all when there is no rule."""
+        named = globs(only) if only is not None else None
+        return [u for u in self.upstreams.values() if named is None or named(u.name)]
+
     async def _watch(self, upstream: Upstream) -> None:
         while True:
             await self.look(upstream)
-            await asyncio.sleep(self._every if upstream.up else min(LOOK_AGAIN, self._every))
+            well = upstream.known.error is None
+            await asyncio.sleep(self._every if well else min(LOOK_AGAIN, self._every))
 
-    async def _look_again(self, upstream: Upstream) -> None:
-        """An extra look, at most every `LOOK_AGAIN` seconds however many ask."""
+    def _seen(self, model: str) -> bool:
+        """Whether an upstream that can be used says that it serves a model."""
+        return any(u.met and u.serves(model) for u in self.upstreams.values())
+
+    async def _first_looks(self, model: str) -> None:
+        """Wait until one that serves the model was looked at, or all were; one that hangs delays no other."""
+        looks = {
+            asyncio.ensure_future(u.looked.wait()) for u in self.upstreams.values() if not u.looked.is_set()
+        }
+        try:
+            async with asyncio.timeout(FIRST_LOOK):
+                pending = looks
+                while pending and not self._seen(model):
+                    _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            log.warning("the first look at some upstreams takes long")
+        finally:
+            for look in looks:
+                look.cancel()
+
+    def _look_again(self, upstream: Upstream) -> asyncio.Task[None]:
+        """An extra look, at most every `LOOK_AGAIN` seconds; all who ask meanwhile wait for the same one."""
         now = time.monotonic()
-        if now - self._looked_again.get(upstream.name, -LOOK_AGAIN) >= LOOK_AGAIN:
-            self._looked_again[upstream.name] = now
-            await self.look(upstream)
+        began, look = self._extra.get(upstream.name, (-LOOK_AGAIN, None))
+        if look is None or (look.done() and now - began >= LOOK_AGAIN):
+            look = asyncio.create_task(self.look(upstream), name=f"look at {upstream.name}")
+            self._extra[upstream.name] = now, look
+        return look
 
     def _retire(self, upstream: Upstream) -> None:
         watcher = self._watchers.pop(upstream.name, None)
         if watcher is not None:
             watcher.cancel()
+        _, look = self._extra.pop(upstream.name, (0.0, None))
+        if look is not None:
+            look.cancel()
         upstream.close()
 
     def _unknown(self, model: str, only: tuple[str, ...] | None) -> UnknownModel | NoHealthyUpstream:
-        down = [u for u in self.upstreams.values() if not u.up and u.known.models is None]
+        """Why nobody can be asked: what is down may serve it, as far as anybody knows."""
+        down = [u for u in self._chosen(only) if u.allows(model) and u.known.models is None]
+        down = [u for u in down if not (u.met and u.up)]
         if down:
-            words = "; ".join(f"{u.name}: {u.known.error}" for u in down)
+            words = "; ".join(f"{u.name}: {u.known.error or 'not reached yet'}" for u in down)
             return NoHealthyUpstream(f"no upstream that is up serves {show(model)}; down: {words}")
         if not self.upstreams:
             return NoHealthyUpstream("no upstream is configured")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from proxy.backends.facts import ModelFacts, NumCtxPolicy, Target
-from proxy.errors import TooManyRequests
+from proxy.errors import TooManyRequests, UpstreamUnreachable
 from proxy.rules.rule import UpstreamEntry
 from proxy.upstream.breaker import Breaker, State
 from proxy.upstream.origin import Origin, Timeouts
@@ -77,6 +77,7 @@ class Upstream:
         self._policy: NumCtxPolicy = entry.num_ctx or num_ctx
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._globs = [re.compile(fnmatch.translate(g.lower())) for g in entry.models]
+        self._named = frozenset(g.lower() for g in entry.models if not re.search(r"[*?\[]", g))
         self._targets: dict[str, Target] = {}
 
     @property
@@ -137,17 +138,18 @@ class Upstream:
         return any(g.match(name) for g in self._globs)
 
     def serves(self, model: str) -> bool | None:
-        """Whether it serves a model; `None` when it cannot say.
+        """Whether it serves a model; `None` when it may, but nobody says so.
 
-        A glob that names models outright counts as a listing, so that a server that lists none can be used.
+        The globs of a server that lists no models count as its listing, unless they are only `*`. What a
+        listing leaves out may still be served if the entry names it outright.
         """
         if not self.allows(model):
             return False
         if self.find(model) is not None:
             return True
-        if any(g != "*" for g in self.entry.models):
-            return True
-        return None if self.known.models is None else False
+        if self.known.models is None:
+            return True if any(g != "*" for g in self.entry.models) else None
+        return None if model.lower() in self._named else False
 
     def find(self, model: str) -> ModelFacts | None:
         """What is known of a model, under any spelling that the runtime takes."""
@@ -170,14 +172,23 @@ class Upstream:
         return target
 
     async def place(self) -> Place:
-        """A place for one request, waited for in a bounded queue; `TooManyRequests` beyond it."""
+        """A place for one request, waited for in a bounded queue.
+
+        Raises `TooManyRequests` beyond the queue, `UpstreamUnreachable` when the breaker opened meanwhile.
+        """
         most = self.entry.max_concurrency
         if most is not None and self.active >= most:
             await self._wait()
         else:
             self.active += 1
         breaker = self.breaker
-        return Place(self, breaker.opened_at is not None and breaker.begin(time.monotonic()))
+        if breaker.opened_at is None:
+            return Place(self, False)
+        now = time.monotonic()
+        if not breaker.allows(now):
+            self.give_back()
+            raise UpstreamUnreachable(f"{self.name} failed too often")
+        return Place(self, breaker.begin(now))
 
     def give_back(self) -> None:
         """Hand the place to the next one waiting, or free it."""
@@ -225,8 +236,8 @@ class Upstream:
 
 
 def ollama_key(model: str) -> str:
-    """Ollama takes names in any case, and without a tag means `latest`."""
-    name = model.lower()
+    """Ollama takes names in any case, and without a tag means `latest`; its own library need not be named."""
+    name = model.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 

@@ -1,190 +1,43 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletionChunk
 
 from proxy.backends.answer import Answer
-from proxy.backends.sse_stream import EARLY, EventStream
-from proxy.errors import AttuneError, UpstreamBroken, UpstreamRefused
-
-MODEL = "qwen3:8b"
-SAME = Answer(id="chatcmpl-x", created=1, model=MODEL)
-ALIAS = Answer(id="chatcmpl-x", created=1, model="my/älias@precise")
-TUNED = Answer(id="chatcmpl-x", created=1, model=MODEL, tuning=b'{"family":"qwen3"}')
-BOTH = Answer(id="chatcmpl-x", created=1, model="alias", tuning=b'{"family":"qwen3"}')
-ANSWERS = {"same": SAME, "alias": ALIAS, "tuned": TUNED, "both": BOTH}
-
-DONE = b"data: [DONE]\n\n"
-ROLE = {"role": "assistant", "content": ""}
-
-
-def chunk(delta: object, *, reason: str | None = None, index: int = 0, **more: object) -> dict[str, Any]:
-    choice: dict[str, Any] = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
-    choice["token_ids"] = None
-    if reason:
-        choice["stop_reason"] = None
-    head = {"id": "chatcmpl-9f0f", "object": "chat.completion.chunk", "created": 1795449600, "model": MODEL}
-    return {**head, "choices": [choice], **more}
-
-
-def usage(prompt: int, completion: int) -> dict[str, Any]:
-    counts = {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
-    return {**chunk({}), "choices": [], "usage": counts}
-
-
-def event(data: object) -> bytes:
-    return b"data: " + (data if isinstance(data, bytes) else orjson.dumps(data)) + b"\n\n"
-
-
-def sse(*chunks: object, end: bytes = DONE) -> bytes:
-    return b"".join(map(event, chunks)) + end
-
-
-def call(index: int, arguments: str, name: str | None = None) -> dict[str, Any]:
-    function = {"name": name, "arguments": arguments} if name else {"arguments": arguments}
-    head = {"id": f"chatcmpl-tool-{index}", "type": "function"} if name else {}
-    return {"content": None, "tool_calls": [{**head, "index": index, "function": function}]}
-
-
-PLAIN = sse(
-    chunk(ROLE, prompt_token_ids=None, prompt_text=None),
-    *(
-        chunk({"content": text})
-        for text in ("Grüße", " 👋🏽", "", ' "quoted" \\ back\n', "", "日本", " model")
-    ),
-    chunk({"content": " end."}, reason="stop"),
-    usage(12, 9),
+from proxy.backends.sse_stream import EventStream
+from tests.backends.sse_samples import (
+    ALIAS,
+    ALIVE,
+    ANSWERS,
+    BURSTS,
+    DONE,
+    LLAMA,
+    MODEL,
+    OLD_REASONING,
+    PLAIN,
+    REASONING,
+    ROLE,
+    SAME,
+    SAMPLES,
+    SPACED,
+    TOOLS,
+    TUNED,
+    call,
+    chunk,
+    chunks,
+    event,
+    pause,
+    pieces_of,
+    run,
+    sse,
+    usage,
 )
-TOOLS = sse(
-    chunk(ROLE),
-    chunk(call(0, "", "weather")),
-    *(chunk(call(0, piece)) for piece in ('{"city"', ': "', "Köln", '"}')),
-    chunk(call(1, "", "weather")),
-    *(chunk(call(1, piece)) for piece in ('{"city": ', '"Bonn"}')),
-    chunk({"content": ""}, reason="tool_calls"),
-    usage(5, 20),
-)
-TWO = sse(
-    chunk(ROLE, index=0),
-    chunk(ROLE, index=1),
-    *(chunk({"content": f"w{i}"}, index=i % 2) for i in range(6)),
-    chunk({"content": "!"}, reason="length", index=1),
-    chunk({"content": " more"}, index=0),
-    chunk({"content": "?"}, reason="stop", index=0),
-)
-REASONING = sse(
-    chunk(ROLE),
-    *(chunk({"reasoning": text}) for text in ("Let", " me", ' "think"', "\n", " ü")),
-    chunk({"reasoning": None, "content": "So"}),
-    *(chunk({"content": text}) for text in (":", " 42")),
-    chunk({"content": "."}, reason="stop"),
-)
-OLD_REASONING = REASONING.replace(b'"reasoning":', b'"reasoning_content":')
-ALIVE = b": keep-alive\n\n" * 2 + PLAIN.replace(b"\n\ndata", b"\n\n: keep-alive\n\ndata", 4)
-SPACED = b"".join(
-    b"data: " + orjson.dumps(chunk(delta, reason=reason)).replace(b'":', b'": ').replace(b',"', b', "') + b"\n\n"
-    for delta, reason in [(ROLE, None), ({"content": "a"}, None), ({"content": "b"}, None), ({}, "stop")]
-) + DONE  # fmt: skip
-BURSTS = sse(
-    chunk(ROLE),
-    *(chunk({"content": f" w{i}"}) for i in range(12)),
-    *(chunk({"reasoning": f' "{i}"' if i % 9 == 8 else f" r{i}"}) for i in range(16)),
-    *(chunk({"content": " c"}, usage=usage(3, i)["usage"]) for i in range(6)),
-    chunk({}, reason="stop"),
-)
-LLAMA = (
-    b": ping\r\n\r\n"
-    + b"".join(
-        b'data: {"choices":[{"finish_reason":%s,"index":0,"delta":%s}],"created":17954496%02d,'
-        b'"id":"chatcmpl-Q","model":"qwen3:8b","system_fingerprint":"b6000",'
-        b'"object":"chat.completion.chunk"}\r\n\r\n' % (reason, delta, 10 + i // 3)
-        for i, (reason, delta) in enumerate(
-            [
-                (b"null", b'{"role":"assistant","content":null}'),
-                *((b"null", b'{"content":"t%d"}' % n) for n in range(8)),
-                (b'"stop"', b"{}"),
-            ]
-        )
-    )
-    + b"data:\r\n\r\ndata: [DONE]\r\n\r\n"
-)
-FAULT = (
-    b'{"error": {"message": "grammar d\\u00e9fect", "type": "BadRequestError", "param": null, "code": 400}}'
-)
-ERROR_FIRST = b": keep-alive\n\n" + event(FAULT) + DONE
-ERROR_LATER = sse(chunk(ROLE), chunk({"content": "Hi"}), chunk({"content": " you"}), FAULT)
-ERROR_NAMED = sse(chunk(ROLE), end=b'event: error\ndata: {"message":"engine dead","code":503}\n\n')
-ERROR_FLAT = sse(chunk(ROLE), {"object": "error", "message": "flat", "type": "x", "param": None, "code": 404})
-ERROR_LLAMA = b'error: {"code":400,"message":"too long","type":"invalid_request_error"}\n\n' + DONE
-BROKEN = sse(chunk(ROLE), b'{"choices": [', chunk({"content": "never"}))
-
-SAMPLES = {
-    "plain": PLAIN,
-    "tools": TOOLS,
-    "two": TWO,
-    "reasoning": REASONING,
-    "old reasoning": OLD_REASONING,
-    "alive": ALIVE,
-    "spaced": SPACED,
-    "bursts": BURSTS,
-    "llama": LLAMA,
-    "error first": ERROR_FIRST,
-    "error later": ERROR_LATER,
-    "error named": ERROR_NAMED,
-    "error flat": ERROR_FLAT,
-    "error llama": ERROR_LLAMA,
-    "broken": BROKEN,
-    "no done": PLAIN.removesuffix(DONE),
-    "no blank line": PLAIN.removesuffix(b"\n\n"),
-    "cut off": PLAIN[:-700],
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    out: bytes
-    failure: tuple[type, int, str] | None
-    finished: bool
-    finish_reason: str | None
-    usage: tuple[int, int] | None
-
-
-def said(failure: AttuneError | None) -> tuple[type, int, str] | None:
-    return None if failure is None else (type(failure), failure.status, orjson.dumps(failure.body()).decode())
-
-
-def run(pieces: list[bytes], answer: Answer = SAME) -> Outcome:
-    stream = EventStream(answer)
-    out = b"".join([stream.feed(piece) for piece in pieces]) + stream.close()
-    assert stream.feed(b"data: {}\n\n") == b""
-    assert stream.close() == b""
-    assert stream.finished is (stream.failure is None)
-    return Outcome(out, said(stream.failure), stream.finished, stream.finish_reason, stream.usage)
-
-
-def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
-    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[a:b] for a, b in pairwise(edges)]
-
-
-def chunks(out: bytes) -> list[dict[str, Any]]:
-    """As OpenAI's own client cuts and reads them."""
-    data = [found.data for found in SSEDecoder().iter_bytes(iter([out]))]
-    return [orjson.loads(text) for text in data if text != "[DONE]"]
-
-
-def pause(stream: EventStream, parts: bytes) -> list[bytes]:
-    """What goes out for each event when each comes as one read."""
-    return [stream.feed(part + b"\n\n") for part in parts.removesuffix(b"\n\n").split(b"\n\n")]
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
@@ -378,107 +231,6 @@ def test_a_byte_order_mark_is_dropped() -> None:
     assert run([PLAIN[:400], b"\n\n\xef\xbb\xbf", PLAIN[400:]]).failure is not None
 
 
-def test_an_error_first_sends_nothing() -> None:
-    stream = EventStream(TUNED)
-    assert stream.feed(ERROR_FIRST) == b""
-    assert isinstance(stream.failure, UpstreamRefused)
-    assert stream.failure.status == 400
-    error = {"message": "grammar défect", "type": "BadRequestError", "param": None, "code": None}
-    assert stream.failure.body() == {"error": error}
-    assert stream.close() == b""
-    assert not stream.finished
-
-
-def test_an_error_in_mid_stream_ends_it_after_what_came_before() -> None:
-    outcome = run([ERROR_LATER])
-    assert outcome.out == ERROR_LATER[: ERROR_LATER.index(b'data: {"error"')]
-    assert outcome.failure is not None
-    assert outcome.failure[:2] == (UpstreamRefused, 400)
-
-
-@pytest.mark.parametrize(
-    ("data", "status", "message"),
-    [
-        (b'{"error":{"message":"dead","type":"InternalServerError","code":500}}', 500, "dead"),
-        (b'{"error":{"message":"full","code":"queue"}}', 500, "full"),
-        (b'{"error":{"message":"odd","code":200}}', 500, "odd"),
-        (b'{"error":"words"}', 500, "words"),
-        (b'{"type":"error","error":{"type":"overloaded_error","message":"later"}}', 500, "later"),
-        (b'{"object":"error","message":"flat","code":422}', 400, "flat"),
-        (b'{"error":null,"detail":"nothing"}', 500, "nothing"),
-    ],
-)
-def test_error_objects(data: bytes, status: int, message: str) -> None:
-    stream = EventStream(SAME)
-    assert stream.feed(event(data)) == b""
-    assert stream.failure is not None
-    assert (stream.failure.status, stream.failure.body()["error"]["message"]) == (status, message)
-
-
-def test_an_error_object_that_lacks_data() -> None:
-    stream = EventStream(SAME)
-    assert stream.feed(b'{"error":{"message":"bare","code":404}}\n\n') == b""
-    assert isinstance(stream.failure, UpstreamRefused)
-    assert stream.failure.status == 404
-
-
-def test_an_empty_error_field_is_none() -> None:
-    sample = sse(chunk(ROLE, error=None), chunk({"content": "error"}, error=""), chunk({}, reason="stop"))
-    assert run([sample]).out == sample
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        b"data: {\n\n",
-        b"data: hello\n\n",
-        b"data: [1]\n\n",
-        b"data: null\n\n",
-        b'data: {"a": NaN}\n\n',
-        b'data: {"a":"\xff"}\n\n',
-        b'data: {"choices":[{"index":0,"delta":{"content":"\xc3"}}]}\n\n',
-        b": comment \xff\n\n",
-        b"garbage\n\n",
-        b"HTTP/1.1 500 Oops\n\n",
-        b"data: " + b"[" * 5000 + b"\n\n",
-        b'data: {"a":' + b"[" * 5000 + b"]" * 5000 + b"}\n\n",
-    ],
-)  # fmt: skip
-def test_nonsense_is_a_failure_wherever_it_comes(bad: bytes) -> None:
-    for before in (b"", *(event(chunk({"content": "x"})) * n for n in (1, 2, 3))):
-        stream = EventStream(SAME)
-        assert stream.feed(before + bad + DONE) == before
-        assert isinstance(stream.failure, UpstreamBroken)
-
-
-@pytest.mark.parametrize(
-    "text", [b"\xc3", b"\n", b"\x01", b"\\", b'"', b"\\x", b"\\u12", b'","', b'"}\n\ndata: {"']
-)
-def test_a_bad_string_among_good_ones_is_found(text: bytes) -> None:
-    good = [event(chunk({"content": f"w{i}"})) for i in range(20)]
-    bad = good[7].replace(b"w7", text)
-    stream = EventStream(SAME)
-    before = b"".join(stream.feed(each) for each in good[:7])
-    assert stream.feed(bad) == b""
-    assert isinstance(stream.failure, UpstreamBroken)
-    burst = EventStream(SAME)
-    assert burst.feed(b"".join([*good[:3]])) + burst.feed(b"".join([*good[3:7], bad, *good[8:]])) == before
-    assert said(burst.failure) == said(stream.failure)
-
-
-ODD = st.lists(st.sampled_from([b"\\", b",", b'"', b"x"]), max_size=3).map(b"".join)
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.lists(ODD, min_size=2, max_size=5))
-@example([b'a","b', b"c\\", b"d"])
-@example([b"\\", b",", b"\\\\\\", b",", b""])
-def test_bad_strings_cannot_make_up_for_each_other(texts: list[bytes]) -> None:
-    before = event(chunk({"content": "a"})) * 3
-    events = [event(chunk({"content": "#"})).replace(b"#", text) for text in texts]
-    assert run([before, b"".join(events)]) == run([before, *events])
-
-
 def test_events_that_differ_elsewhere_keep_what_differs() -> None:
     sent = [{**chunk({"content": f"w{i}"}), "created": 1795449600 + (i == 7)} for i in range(12)]
     sent.append(chunk({}, reason="stop"))
@@ -507,51 +259,6 @@ def test_a_text_that_looks_like_our_mark_is_no_trouble() -> None:
     sent = [chunk({"content": text}, extra="@attune slot@") for text in ("a", "b", "@attune slot@", "c")]
     sent.append(chunk({}, reason="stop"))
     assert chunks(run([sse(*sent)], ALIAS).out) == [{**each, "model": ALIAS.model} for each in sent]
-
-
-def test_half_a_surrogate_pair_is_no_reason_to_break_off() -> None:
-    raw = rb'{"model":"qwen3:8b","choices":[{"index":0,"delta":{"content":"\ud83d"},"finish_reason":"stop"}]}'
-    assert run([sse(raw)]).out == sse(raw)
-    assert run([sse(raw)], ALIAS).out == sse(raw)
-
-
-def test_done_is_added_when_only_that_is_missing() -> None:
-    assert run([PLAIN.removesuffix(DONE)]) == run([PLAIN])
-    assert run([TWO.removesuffix(DONE)]) == run([TWO])
-    assert run([PLAIN.removesuffix(b"\n\n")]) == run([PLAIN])
-    assert run([PLAIN.removesuffix(b"\n\n" + DONE)]) == run([PLAIN])
-
-
-@pytest.mark.parametrize(
-    "sample", [b"", b": hm\n\n", b"\n", sse(chunk(ROLE), end=b""), sse(usage(1, 2), end=b"")]
-)
-def test_an_early_end_is_a_failure(sample: bytes) -> None:
-    outcome = run([sample])
-    assert outcome.failure is not None
-    assert outcome.failure[:2] == (UpstreamBroken, 502)
-    assert EARLY in outcome.failure[2]
-    assert outcome.out == (b"" if b"data" not in sample else sample)
-
-
-def test_a_choice_that_never_finished_is_an_early_end() -> None:
-    sample = sse(chunk(ROLE, index=0), chunk(ROLE, index=1), chunk({}, reason="stop", index=1), end=b"")
-    outcome = run([sample])
-    assert outcome.out == sample
-    assert outcome.failure is not None
-    assert EARLY in outcome.failure[2]
-
-
-def test_a_cut_event_is_an_early_end_even_after_the_finish() -> None:
-    outcome = run([sse(chunk({}, reason="stop"), end=b"data: [DO")])
-    assert outcome.failure is not None
-    assert EARLY in outcome.failure[2]
-    assert DONE not in outcome.out
-
-
-def test_an_error_without_its_blank_line_is_still_told() -> None:
-    outcome = run([sse(chunk(ROLE), end=b'data: {"error":{"message":"gone","code":503}}')])
-    assert outcome.failure is not None
-    assert outcome.failure[1] == 503
 
 
 def test_nothing_comes_after_done() -> None:
@@ -653,34 +360,3 @@ def test_any_stream_says_the_same_with_model_and_reasoning_changed(
         )
     assert found == expected
     assert outcome == run([sample], answer)
-
-
-FRAGMENTS = st.sampled_from(
-    [
-        *(event(chunk({"content": text})) for text in ("a", "b", "ü")),
-        event(chunk({"reasoning": "r"})),
-        event(chunk({}, reason="stop")),
-        event(usage(1, 2)),
-        event(FAULT),
-        orjson.dumps(chunk({"content": "t"})),
-        b"data: ", b"data:", b"data", b"\n", b"\n\n", b"\r", b"\r\n", b":", b": c\n\n", b"event: error\n",
-        b"error: x\n\n", b"id: 1\n", b"{}", b"{", b'"', b"\\", b"\xef\xbb\xbf", b"\xff", b"[DONE]", b" ", DONE,
-    ]
-)  # fmt: skip
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    st.lists(FRAGMENTS, max_size=20).map(b"".join),
-    st.lists(st.integers(0, 5_000), max_size=8),
-    st.sampled_from(list(ANSWERS.values())),
-)
-def test_fragments_give_the_same_at_any_cut(data: bytes, cuts: list[int], answer: Answer) -> None:
-    assert run(pieces_of(data, cuts), answer) == run([data], answer)
-
-
-@settings(deadline=None)
-@given(st.lists(st.binary(max_size=40)), st.booleans())
-def test_no_bytes_make_it_raise(pieces: list[bytes], begun: bool) -> None:
-    before = [event(chunk({"content": "a"}))] * 3 if begun else []
-    assert run([*before, *pieces]) == run([b"".join([*before, *pieces])])

@@ -20,7 +20,9 @@ def test_what_is_missing_is_taken_where_most_is_to_spare() -> None:
 
 
 def test_floors_are_the_last_to_go_and_nothing_becomes_narrower_than_readable() -> None:
-    assert fit([20, 20], [10, 10], 18) == [9, 9]
+    assert fit([20, 20], [10, 10], 20) == [10, 10]
+    assert fit([20, 20], [10, 10], 16) == [10, 6]
+    assert fit([20, 20], [10, 10], 12) == [8, 4]
     assert fit([20, 20], [10, 10], 2) == [4, 4]
 
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import RuleFault
 from proxy.rules import document
 from proxy.rules.document import DEPTH, SIZE, Lines, read
+
+# other work on the machine is no fault of the code
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 
@@ -222,6 +225,7 @@ json_like = st.recursive(
 )  # fmt: skip
 
 
+@relaxed
 @given(json_like, st.sampled_from(LOADERS))
 def test_json_means_the_same_here(data: Any, loader: Any) -> None:
     found = read(json.dumps(data, ensure_ascii=False), "f", loader=loader)

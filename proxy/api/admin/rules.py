@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +25,7 @@ async def rules(call: Call) -> dict[str, Any]:
 
 async def reload(call: Call) -> dict[str, Any]:
     """Read the files now; a bad one changes nothing and its faults are in the answer."""
-    result = await asyncio.to_thread(call.files.reload)
+    result = await call.files.refresh()
     return {
         "success": result.ok,
         "changed": result.changed,
