@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -106,8 +107,8 @@ class App:
         if self._demo is not None:
             return [_entry({"name": "demo", "url": self._demo.url, "runtime": "ollama"})]
         if self.settings.upstreams:
-            return [entry(url) for url in self.settings.upstreams]
-        return snapshot.upstreams or [entry(ollama_url(self._environ.get("OLLAMA_HOST", "")))]
+            return entries(self.settings.upstreams)
+        return snapshot.upstreams or entries([ollama_url(self._environ.get("OLLAMA_HOST", ""))])
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -170,13 +171,18 @@ def create_app() -> App:
     return App(settings, os.environ)
 
 
-def entry(url: str) -> UpstreamEntry:
-    """An upstream named on the command line."""
-    if "://" not in url:
-        url = f"http://{url}"
-    origin = Origin.parse(url)
-    name = f"{origin.host.replace(':', '.').strip('.')}:{origin.port}"
-    return _entry({"name": name, "url": url})
+def entries(urls: Sequence[str]) -> list[UpstreamEntry]:
+    """Upstreams named on the command line, called by host and port, and by number where that repeats."""
+    found: list[UpstreamEntry] = []
+    for url in urls:
+        if "://" not in url:
+            url = f"http://{url}"
+        origin = Origin.parse(url)
+        host = re.sub(r"[^A-Za-z0-9.-]", ".", origin.host).strip(".-")[:48] or "upstream"
+        name = f"{host}:{origin.port}"
+        same = sum(other.name.partition("_")[0] == name for other in found)
+        found.append(_entry({"name": f"{name}_{same + 1}" if same else name, "url": url}))
+    return found
 
 
 def _entry(values: Mapping[str, str]) -> UpstreamEntry:

@@ -7,6 +7,7 @@ running streams get `drain_timeout` to end. A second signal, or SIGINT, does not
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -39,8 +40,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self.servers and self.servers[0].sockets:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            self._ready(_address(self.servers[0].sockets[0]))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._signals += 1
@@ -97,13 +97,18 @@ def _run_workers(settings: Settings, ready: Callable[[str], None]) -> int:
         if value is not None and value != ():
             os.environ[PREFIX + name.upper()] = _text(value)
     parent = config("proxy.app:create_app", settings, factory=True)
-    ready(f"http://{settings.host}:{settings.port}")
     sockets = [parent.bind_socket()]
+    ready(_address(sockets[0]))
     Multiprocess(parent, sockets=sockets).run()
     return 0
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return json.dumps(value) if isinstance(value, tuple) else str(value)

@@ -6,6 +6,7 @@ running is in the snapshot. The table in `docs/settings.md` is made from this cl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -32,7 +33,12 @@ def _switch(value: Any) -> Any:
 
 
 def _list(value: Any) -> Any:
-    return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+    """Words between commas, or a JSON list for words that hold commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return tuple(json.loads(value))
+    return tuple(part for part in value.split(",") if part)
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]

@@ -119,7 +119,7 @@ def _constant(text: str, url: str) -> str:
     text = text.replace(url, URL).replace(str(builtin_dir()), "/opt/attune/rules")
     text = re.sub(r'"/[^"]*/rules\.yaml"', '"/etc/attune/rules.yaml"', text)
     text = re.sub(r"\b[0-9a-f]{64}\b", "<SHA-256 in hex>", text)
-    text = re.sub(r'"created": ?\d+', '"created": 1767225600', text)
+    text = re.sub(r'("created": ?)\d+', r"\g<1>1767225600", text)
     return re.sub(r'"url": "[^"]*"', f'"url": "{URL}"', text)
 
 

@@ -14,7 +14,7 @@ from tests.doubles.ollama_script import Faults, Script
 from tests.running import Attune, attune
 
 MODEL = "llama3:8b"
-PATIENCE = 0.15
+PATIENCE = 0.4
 """Seconds that a phase may take here, in place of minutes."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.doc_examples import examples
+from tests.doc_failures import failures
 from tests.doc_tables import tables
 
 ROOT = Path(__file__).parent.parent
@@ -77,8 +78,13 @@ def spans(text: str) -> list[str]:
     return _SPAN.findall(prose(text))
 
 
+async def generated() -> dict[str, str]:
+    """All generated parts, by name."""
+    return tables() | await examples() | {"failures": await failures()}
+
+
 def main() -> None:
-    parts = tables() | asyncio.run(examples())
+    parts = asyncio.run(generated())
     for page in GENERATED:
         old = page.read_text()
         new = rewritten(old, parts)

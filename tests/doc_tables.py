@@ -247,11 +247,19 @@ def _vllm_limits() -> dict[str, str]:
 
 def _range(low: float | None, high: float | None) -> str:
     if high is None:
-        return f"{low:g} or more"
-    return f"{high:g} or less" if low is None else f"{low:g} to {high:g}"
+        return f"{_number(low)} or more"
+    return f"{_number(high)} or less" if low is None else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}".replace("e-0", "e-")
 
 
 # HTTP
+
+
+NAMES = {"www-authenticate": "WWW-Authenticate"}
+"""Headers that are not written in capitals and hyphens alone."""
 
 
 def errors() -> str:
@@ -259,7 +267,9 @@ def errors() -> str:
     rows = []
     for error in SAMPLES:
         name = type(error).__name__
-        extra = codes(header.title() for header, _ in error.headers())
+        if not reaches_clients(name):
+            continue
+        extra = codes(NAMES.get(header, header.title()) for header, _ in error.headers())
         kind, said = error.body()["error"]["type"], error.body()["error"]["code"]
         if name == "UpstreamRefused":
             row = ("its own", "its own", "its own", _when(error), "`Retry-After`, if it sent one")
@@ -269,6 +279,14 @@ def errors() -> str:
             row = (str(error.status), code(kind), code(said), _when(error), extra)
         rows.append(row)
     return table(("status", "type", "code", "when", "extra headers"), rows)
+
+
+def reaches_clients(name: str) -> bool:
+    """Whether something raises the error, and nothing turns it into another one on the way."""
+    if name == "UpstreamUnreachable":  # the gateway's last word on it is NoHealthyUpstream
+        return False
+    sources = [path for path in PROXY.rglob("*.py") if path.stem != "errors"]
+    return any(f"{name}(" in path.read_text() for path in sources)
 
 
 WHEN: Mapping[str, str] = {"AttuneError": "A fault inside Attune; its log has the details."}

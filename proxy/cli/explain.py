@@ -18,13 +18,10 @@ from proxy.cli.output import console, print_json, reporting
 from proxy.cli.tables import decision_table, layers_table
 from proxy.decider import Decider, Incoming
 from proxy.decision import PROFILE_HEADER, TASK_HEADER, Caller, Policy
-from proxy.openai.request import parse_chat
+from proxy.openai.request import NO_MESSAGES, parse_chat
 from proxy.reload import RuleFiles
 from proxy.settings import from_environment
 from proxy.snapshot import build
-
-PLACEHOLDER = [{"role": "user", "content": ""}]
-"""Stands in for messages that an explanation does without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,7 @@ def _offline(options: Options) -> tuple[dict[str, Any], bool]:
     scene = offline.Scene(snapshot.upstreams, options.runtime, settings.num_ctx)
     question = options.question()
     headers = {k.encode(): v.encode() for k, v in question["headers"].items()}
-    body = {"messages": PLACEHOLDER, **question["body"]}
+    body = {"messages": NO_MESSAGES, **question["body"]}
     if options.model is not None:
         body["model"] = options.model
     chat = parse_chat(orjson.dumps(body))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from proxy import __version__
-from proxy.app import entry
+from proxy.app import entries
 from proxy.cli.output import FAILED, reporting
 from proxy.reload import RuleFiles
 from proxy.server import run
@@ -145,8 +145,7 @@ def _settings(given: dict[str, Any], **fixed: Any) -> Settings:
 def _check(settings: Settings) -> None:
     """Raises `ConfigurationError` for what would stop the start, before anything is started."""
     build(RuleFiles([Path(p) for p in settings.rules], builtin=settings.builtin_rules).read())
-    for url in settings.upstreams:
-        entry(url)
+    entries(settings.upstreams)
 
 
 def _serve(settings: Settings, announce: Announce, *, demo: bool = False) -> None:

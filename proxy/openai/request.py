@@ -14,6 +14,9 @@ import orjson
 
 from proxy.errors import BadBody
 
+NO_MESSAGES = ({"role": "user", "content": ""},)
+"""Stands in for messages where a request is only explained."""
+
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

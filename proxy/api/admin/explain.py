@@ -9,12 +9,10 @@ import orjson
 from proxy.api.admin.resource import Call
 from proxy.api.edge import load_object
 from proxy.errors import BadBody
-from proxy.openai.request import parse_chat
+from proxy.openai.request import NO_MESSAGES, parse_chat
 from proxy.parameters.values import show
 
 _ACCEPTED = ("model", "headers", "body")
-_PLACEHOLDER = [{"role": "user", "content": ""}]
-"""Stands in for messages that an explanation does without."""
 
 
 async def explain(call: Call) -> dict[str, Any]:
@@ -26,7 +24,7 @@ async def explain(call: Call) -> dict[str, Any]:
     body = _part(asked, "body")
     if asked.get("model") is not None:
         body = {**body, "model": asked["model"]}
-    body.setdefault("messages", _PLACEHOLDER)
+    body.setdefault("messages", NO_MESSAGES)
     chat = parse_chat(orjson.dumps(body))
     incoming = call.v1.incoming(_headers(asked), call.request_id, chat, call.caller)
     written = await call.v1.gateway.explain(incoming)
