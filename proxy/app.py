@@ -39,6 +39,9 @@ from proxy.upstream.origin import Origin
 
 log = logging.getLogger("attune")
 
+COLLECT_AT = (50_000, 20, 50)
+"""Allocations, and collections of the younger generation, before one collection of the next."""
+
 DEFAULT_OLLAMA = "http://127.0.0.1:11434"
 
 
@@ -87,8 +90,10 @@ class App:
         self.files.subscribe(self._swap)
         self._watcher = asyncio.create_task(self.files.watch(self.settings.reload_every), name="rules")
         # What was built so far lives as long as the process: the collector need not look at it again.
+        # Requests leave no cycles behind, so it may look for them less often.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECT_AT)
 
     async def stop(self) -> None:
         """Leave nothing behind."""

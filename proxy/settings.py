@@ -10,11 +10,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from proxy.errors import ConfigurationError
 
 PREFIX = "ATTUNE_"
+
+SECRET = ("admin_key", "admin_key_file", "upstreams")
+"""Settings whose values no message repeats; a URL may have come with a password in it."""
 
 _SWITCH = {
     "on": True,
@@ -29,20 +33,30 @@ _SWITCH = {
 
 
 def _switch(value: Any) -> Any:
-    return _SWITCH.get(value.strip().lower(), value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    known = _SWITCH.get(value.strip().lower())
+    if known is None:
+        raise PydanticCustomError("switch", "must be on or off")
+    return known
 
 
 def _list(value: Any) -> Any:
     """Words between commas, or a JSON list for words that hold commas."""
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("["):
+    if not value.lstrip().startswith("["):
+        return tuple(part for part in map(str.strip, value.split(",")) if part)
+    try:
         return tuple(json.loads(value))
-    return tuple(part for part in value.split(",") if part)
+    except ValueError as fault:
+        raise PydanticCustomError("list", "is no JSON list: {why}", {"why": str(fault)}) from None
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_list)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Secret = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 
 
 class Settings(BaseModel):
@@ -67,12 +81,12 @@ class Settings(BaseModel):
         "allow", description="Whether clients may set load-time parameters, which affect others."
     )
     max_body: int = Field(32 * 1024 * 1024, ge=1024, description="Longest request body, in bytes.")
-    admin_key: str | None = Field(None, min_length=8, repr=False, description="A key with all rights.")
+    admin_key: Secret | None = Field(None, repr=False, description="A key with all rights.")
     admin_key_file: str | None = Field(None, description="File that holds the admin key.")
-    discover_every: float = Field(15.0, gt=0, description="Seconds between two looks at each upstream.")
-    reload_every: float = Field(1.0, gt=0, description="Seconds between two looks at the rule files.")
-    drain_delay: float = Field(0.0, ge=0, description="Seconds to go on serving after SIGTERM, unready.")
-    drain_timeout: float = Field(300.0, ge=0, description="Seconds that running streams may take to end.")
+    discover_every: Seconds = Field(15.0, gt=0, description="Seconds between two looks at each upstream.")
+    reload_every: Seconds = Field(1.0, gt=0, description="Seconds between two looks at the rule files.")
+    drain_delay: Seconds = Field(0.0, ge=0, description="Seconds to go on serving after SIGTERM, unready.")
+    drain_timeout: Seconds = Field(300.0, ge=0, description="Seconds that running streams may take to end.")
 
 
 def from_environment(environ: Mapping[str, str], **overrides: Any) -> Settings:
@@ -91,10 +105,9 @@ def from_environment(environ: Mapping[str, str], **overrides: Any) -> Settings:
     except ValidationError as fault:
         lines = []
         for error in fault.errors():
-            name = PREFIX + str(error["loc"][0]).upper()
-            secret = "KEY" in name
-            shown = "" if secret else f", not {error['input']!r}"
-            lines.append(f"{name}: {error['msg']}{shown}")
+            name = str(error["loc"][0])
+            shown = "" if name in SECRET else f", not {error['input']!r}"
+            lines.append(f"{PREFIX}{name.upper()}: {error['msg']}{shown}")
         raise ConfigurationError("\n".join(lines)) from None
 
 

@@ -105,6 +105,11 @@ def spellings() -> str:
     return table(("parameter", "spellings, the one that wins first"), rows)
 
 
+def protected() -> str:
+    """The parameters that `ATTUNE_PROTECTED` is about."""
+    return codes(p.name for p in CATALOG.values() if p.protected)
+
+
 def thinking() -> str:
     """What goes upstream for each way of thinking, from the shipped families."""
     snapshot = build(RuleFiles([], builtin=True).read())
@@ -232,6 +237,40 @@ def vllm_efforts() -> str:
     return table(("level", "since"), rows)
 
 
+EDGES: Sequence[tuple[Mapping[str, Any], str, str]] = (
+    ({"temperature": 0.001}, "0.32.0", "vLLM would lift it without a word"),
+    ({"top_p": 0}, "0.32.0", "0 is refused; this is as greedy"),
+    ({"top_k": 0}, "0.8.5", "the older word for off; since 0.10 vLLM takes 0 as well"),
+    ({"max_tokens": -1}, "0.32.0", "no limit: vLLM uses all the room that is left"),
+    ({"max_tokens": 0}, "0.32.0", "0 is refused"),
+    ({"max_tokens": 99999}, "0.32.0", "the model's context is 8192 here"),
+    ({"max_tokens": 99999}, "0.31.0", "these versions refuse what leaves no room for the prompt"),
+    ({"min_tokens": 50, "max_tokens": 20}, "0.32.0", "it may not be above `max_tokens`"),
+    ({"thinking_token_budget": -5}, "0.32.0", "only -1 means no limit"),
+    ({"stop": ["", "a"]}, "0.32.0", "empty texts are refused"),
+    ({"repeat_last_n": 0}, "0.32.0", "switches the penalty off, as on Ollama: vLLM has no window"),
+)
+"""Values, a version, and why they do not go upstream as they are."""
+
+
+def vllm_edges() -> str:
+    """What becomes of single values that mean something else to vLLM, or nothing."""
+    rows = []
+    for asked, version, why in EDGES:
+        sent = json.dumps(_vllm_fields(asked, version))[1:-1]
+        rows.append((code(json.dumps(asked)[1:-1]), version, code(sent) if sent else "not sent", why))
+    return table(("asked", "version", "sent", "why"), rows)
+
+
+def _vllm_fields(asked: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+    model = ModelFacts("m", context=8192)
+    case = Case(Target("gpu-b", "vllm", version, model), None, "non-thinking")
+    backend = vllm.VllmBackend()
+    bounds = {name: _bounds(backend, case, name)[name] for name in asked}
+    offered = {name: [Candidate(Layer.CLIENT, "request", value)] for name, value in asked.items()}
+    return backend.translate(resolve(offered, Edits(bounds=bounds)), case).fields
+
+
 def _vllm_limits() -> dict[str, str]:
     """The ranges by parameter, each with the first minor version that has it unless all have."""
     found: dict[str, str] = {}
@@ -302,12 +341,14 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "import order": import_order,
     "layers": layers,
     "spellings": spellings,
+    "protected": protected,
     "thinking": thinking,
     "num_ctx": num_ctx,
     "ollama options": ollama_options,
     "ollama gaps": ollama_gaps,
     "vllm names": vllm_names,
     "vllm gaps": vllm_gaps,
+    "vllm edges": vllm_edges,
     "vllm efforts": vllm_efforts,
     "errors": errors,
     "settings": settings_table,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ import proxy.cli.explain
 from proxy.parameters.catalog import CATALOG, Parameter
 from proxy.reload import RuleFiles
 from proxy.snapshot import Snapshot, build
-from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_models import Model
-from tests.running import Attune, attune
+from tests.standing import Standing
 
 EXAMPLES = 500
 VERSION = "0.32.15"
@@ -202,43 +200,29 @@ class _Table(dict[str, Model]):
         return [model for model in super().values() if not model.name.startswith("ghost")]
 
 
-class Bench:
+class Bench(Standing):
     """One proxy before one double, for all examples."""
 
-    def __init__(self) -> None:
-        self._runner = asyncio.Runner()
-        self._stack = AsyncExitStack()
-
-    def start(self) -> None:
-        self._runner.run(self._start())
-
-    async def _start(self) -> None:
-        self.ollama = await self._stack.enter_async_context(OllamaDouble(VERSION))
+    def prepare(self) -> None:
         thinks = ("completion", "tools", "thinking")
         ghosts = [Model("ghost:1b", thinks, 8192), Model("ghost-dull:latest", thinks, 8192)]
         self.ollama.models = _Table(self.ollama.models | {ghost.name: ghost for ghost in ghosts})
-        rules = RULES.replace("URL", self.ollama.url)
-        self.attune: Attune = await self._stack.enter_async_context(attune((), rules, discover_every=3600.0))
-        async with asyncio.timeout(10):
-            for upstream in self.attune.app.fleet.upstreams.values():
-                await upstream.looked.wait()
+
+    def start(self) -> None:
+        super().start()
         self.rules = str(self.attune.rules)
         self.snapshot: Snapshot = build(RuleFiles([Path(self.rules)], builtin=True).read())
-
-    def stop(self) -> None:
-        self._runner.run(self._stack.aclose())
-        self._runner.close()
 
     def explain(self, asked: Asked) -> httpx.Response:
         """What the API says."""
         question = {"model": asked.model, "headers": asked.headers, "body": asked.body}
-        return self._runner.run(self.attune.client.post("/api/v1/explain", json=question))
+        return self.post("/api/v1/explain", question)
 
     def send(self, asked: Asked) -> httpx.Response:
         """The request itself, with `tuning` asked for."""
         body = asked.body | ({} if asked.model is None else {"model": asked.model})
         headers = asked.headers | {"x-tuning-explain": "1"}
-        return self._runner.run(self.attune.client.post("/v1/chat/completions", json=body, headers=headers))
+        return self.post("/v1/chat/completions", body, headers)
 
     def command(self, asked: Asked, *where: str) -> dict[str, Any]:
         """What `attune explain --json` says."""
@@ -249,7 +233,7 @@ class Bench:
             args += [flag, value] if flag else ["--header", f"{name}={value}"]
         invoke = CliRunner().invoke
         job = asyncio.to_thread(invoke, proxy.cli.explain.explain, args, input=json.dumps(asked.body))
-        result = self._runner.run(job)
+        result = self.run(job)
         said: dict[str, Any] = json.loads(result.stdout)
         assert result.exit_code == (1 if "error" in said else 0), result.output
         return said
@@ -257,7 +241,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    bench = Bench()
+    bench = Bench(RULES, version=VERSION)
     bench.start()
     yield bench
     bench.stop()
@@ -403,3 +387,11 @@ def test_all_that_explains_a_request_agrees(bench: Bench, kept_rules: None, aske
     assert without_facts(first.pop("tuning")) == without_facts(said)
     assert not [chunk for chunk in rest if "tuning" in chunk]
     check_headers(said, reply.headers)
+
+
+def test_the_command_reads_the_files_itself(bench: Bench) -> None:
+    body = {"messages": MESSAGES[0], "temperature": 1.9, "stop": "END", "mirostat": 1}
+    asked = Asked("ghost:1b", body, {"user-agent": "aider/0.9", "x-tuning-profile": "house"})
+    said = bench.explain(asked).json()
+    assert said["dropped"]["mirostat"]["reason"] and "aider-codes" in said["rules"]
+    assert without_facts(bench.command(asked, "--rules", bench.rules)) == without_facts(said)

@@ -54,7 +54,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
         raise _too_large(limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message["body"]
+        body: bytes = message.get("body", b"")
         if len(body) > limit:
             raise _too_large(limit)
         return body

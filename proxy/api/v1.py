@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from proxy.api.auth import Auth
@@ -28,6 +29,7 @@ from proxy.parameters.near import hint
 from proxy.parameters.values import show
 from proxy.reload import RuleFiles
 from proxy.settings import Settings
+from proxy.upstream.fleet import FIRST_LOOK
 
 CHAT = "/v1/chat/completions"
 
@@ -98,8 +100,16 @@ class V1:
         """Whether any upstream says that it serves a model."""
         return any(u.serves(model) for u in self.gateway.fleet.upstreams.values())
 
+    async def settle(self) -> None:
+        """Right after the start, wait a moment for what the first looks at the upstreams find."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK):
+                for upstream in list(self.gateway.fleet.upstreams.values()):
+                    await upstream.looked.wait()
+
     async def models(self) -> dict[str, Any]:
         """`GET /v1/models`: the union over upstreams, and the virtual names when they are switched on."""
+        await self.settle()
         entries = [self._entry(n, places[0][0].name) for n, places in self.gateway.fleet.listing().items()]
         if self._settings.virtual_models:
             profiles = self._files.current.profiles
@@ -110,12 +120,11 @@ class V1:
         """`GET /v1/models/{id}`."""
         await self.gateway.fleet.ready_for(model)
         listing = self.gateway.fleet.listing()
-        for upstream in self.gateway.fleet.upstreams.values():
-            if upstream.serves(model):
-                return self._entry(model, upstream.name)
         base, _, profile = model.rpartition("@")
-        if self._settings.virtual_models and profile in self._files.current.profiles and self.serves(base):
-            return self._entry(model, "attune")
+        virtual = self._settings.virtual_models and profile in self._files.current.profiles
+        for upstream in self.gateway.fleet.upstreams.values():
+            if upstream.serves(model) or (virtual and upstream.serves(base)):
+                return self._entry(model, upstream.name)
         raise UnknownModel(f"no model {show(model)}{hint(model, listing)}")
 
     def _entry(self, model: str, owner: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.backends.backend import Case, Draft
+from proxy.parameters.families import Thinking
 from proxy.parameters.thinking import level
 
 SINCE = (0, 9, 0)
@@ -45,16 +46,20 @@ def _hold_level(draft: Draft, case: Case, think: Any) -> None:
     target, family = case.target, case.family
     levels, who = _known(case), target.label
     thinking = family.known_thinking if family is not None else None
-    if family is not None and thinking is not None and thinking.switch == "reasoning_effort":
-        own = tuple(name for name in thinking.levels if name in levels)
-        if own:
-            levels, who = own, f"family {family.name}"
-        if think is False and own and "none" not in thinking.levels:
-            draft.hold("think", own[0], f"{who}: thinking cannot be turned off")
+    own = tuple(name for name in levels if thinking is not None and name in thinking.levels)
+    if family is not None and own:
+        levels, who = own, f"family {family.name}"
+    if think is False and thinking is not None and own and _only_levels(thinking):
+        draft.hold("think", own[0], f"{who}: thinking cannot be turned off")
     if isinstance(think, str):
         draft.hold("think", level(LIKE.get(think, think), levels), f"{who}: one of {', '.join(levels)}")
     if isinstance(draft.value("think"), str) and not target.since(*LEVELS_SINCE):
         draft.hold("think", True, f"{target.label}: on or off, no levels")
+
+
+def _only_levels(thinking: Thinking) -> bool:
+    """Whether a level is all the template hears, and none of them is off."""
+    return thinking.switch == "reasoning_effort" and "none" not in thinking.levels
 
 
 def _known(case: Case) -> tuple[str, ...]:

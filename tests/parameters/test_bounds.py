@@ -83,7 +83,7 @@ def test_a_float_stays_a_float_and_an_integer_is_one_where_the_bound_allows(
 
 def test_who_held_a_value_and_how() -> None:
     bounds = (
-        of_range(Range(0.0), "temperature").narrow(None, 2.0, "vllm 0.32.0").narrow(None, 1, "family llama-3")
+        of_range(Range(0.0), "temperature").narrow(None, 2.0, "vllm 0.32.0").narrow(None, 1.0, "family llama-3")
     )
     assert bounds.clamp(1.6) == (1.0, "family llama-3: max 1.0")
     assert bounds.clamp(-0.5) == (0.0, "temperature: min 0.0")

@@ -98,7 +98,7 @@ def test_every_number_that_counts_has_an_end_that_fits_into_its_runtime(p: Param
     if p.type != "int":
         return
     assert p.hard.min is not None and p.hard.max is not None
-    assert -INT64 - 1 <= p.hard.min and p.hard.max <= INT64
+    assert p.hard.min >= -INT64 - 1 and p.hard.max <= INT64
     if p.name != "seed":
         assert p.hard.max <= INT32
 

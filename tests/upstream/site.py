@@ -44,7 +44,8 @@ class Site:
             answer = page if isinstance(page, Raw) else Raw(body=json.dumps(page).encode())
             await peer.send(
                 f"HTTP/1.1 {answer.status} -\r\ncontent-type: {answer.kind}\r\n"
-                f"content-length: {len(answer.body)}\r\n\r\n".encode() + answer.body
+                f"content-length: {len(answer.body)}\r\n\r\n".encode()
+                + answer.body
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -48,7 +49,7 @@ def test_ties_take_turns() -> None:
     policy, fleet = LeastLoaded(), [Fake(), Fake(), Fake()]
     chosen = [policy.order(fleet)[0] for _ in range(9)]
     assert Counter(chosen) == {0: 3, 1: 3, 2: 3}
-    assert all(a != b for a, b in zip(chosen, chosen[1:], strict=False))
+    assert all(a != b for a, b in pairwise(chosen))
 
 
 def test_a_spare_comes_last_however_busy_the_others_are() -> None:
@@ -75,9 +76,7 @@ def test_one_that_seems_down_comes_last_but_is_there() -> None:
 
 
 @given(
-    st.lists(
-        st.builds(Fake, st.integers(0, 5), st.integers(0, 9), st.booleans(), st.booleans()), max_size=8
-    ),
+    st.lists(st.builds(Fake, st.integers(0, 5), st.integers(0, 9), st.booleans(), st.booleans()), max_size=8),
     st.integers(0, 100),
 )
 def test_every_candidate_is_there_once_and_the_worse_are_behind(fleet: list[Fake], turn: int) -> None:

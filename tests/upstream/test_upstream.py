@@ -122,7 +122,7 @@ async def test_without_a_queue_a_full_upstream_refuses_at_once() -> None:
 async def test_who_waits_too_long_gives_up_and_leaves_the_queue() -> None:
     gpu = upstream(max_concurrency=1, queue_timeout=0.02)
     place = await gpu.place()
-    with pytest.raises(TooManyRequests, match="within 0.02 s"):
+    with pytest.raises(TooManyRequests, match=r"within 0\.02 s"):
         await asyncio.wait_for(gpu.place(), 1)
     assert (gpu.active, gpu.queued) == (1, 0)
     place.leave()

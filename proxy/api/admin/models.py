@@ -11,6 +11,7 @@ from proxy.upstream.upstream import Upstream
 
 async def models(call: Call) -> dict[str, Any]:
     """Every model that any upstream lists."""
+    await call.v1.settle()
     families = call.files.current.families
     out = []
     for name, places in call.v1.gateway.fleet.listing().items():
