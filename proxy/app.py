@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,21 @@ class App:
             if scope["path"] == CHAT and scope["method"] == "POST":
                 await self.v1.chat(scope, receive, send)
             else:
-                await self._rest(scope, receive, send)
+                await self._named(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+
+    async def _named(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything but the hot route: one request id for what is done and what is answered."""
+        rid = request_id(dict(scope["headers"]))
+        scope["attune.request_id"] = rid
+
+        async def named(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", rid.encode())]}
+            await send(message)
+
+        await self._rest(scope, receive, named)
 
     def unready(self) -> None:
         """Tell orchestrators to send no more; what comes is still served."""
@@ -148,11 +160,11 @@ class App:
 
     async def _models(self, request: Request) -> Response:
         self._auth.caller(dict(request.scope["headers"]))
-        return _json(request, await self.v1.models())
+        return JSONResponse(await self.v1.models())
 
     async def _model(self, request: Request) -> Response:
         self._auth.caller(dict(request.scope["headers"]))
-        return _json(request, await self.v1.model(request.path_params["model"]))
+        return JSONResponse(await self.v1.model(request.path_params["model"]))
 
     async def _never(self, request: Request) -> Response:
         """The chat route is answered before routing; it stands here so that other methods are a 405."""
@@ -163,8 +175,8 @@ class App:
             headers = dict(request.scope["headers"])
             caller = self._auth.caller(headers)
             body = await read_body(headers, request.receive, self.settings.max_body)
-            call = Call(self.v1, caller, self.files, body, headers, request_id(headers))
-            return _json(request, await resource(call))
+            call = Call(self.v1, caller, self.files, body, headers, request.scope["attune.request_id"])
+            return JSONResponse(await resource(call))
 
         return endpoint
 
@@ -195,30 +207,33 @@ def _entry(values: Mapping[str, str]) -> UpstreamEntry:
 
 
 def ollama_url(host: str) -> str:
-    """`OLLAMA_HOST` in any of its forms as a URL; an address that means "all" is this machine."""
+    """`OLLAMA_HOST` in any of its forms as a URL; an address that means "all" is this machine.
+
+    As Ollama reads it (`envconfig/config.go`): the port is 11434, or the scheme's own where one is given.
+    """
     host = host.strip().strip("\"'")
     if not host:
         return DEFAULT_OLLAMA
     scheme, _, rest = host.rpartition("://")
-    name, colon, port = rest.rstrip("/").partition(":")
-    name = "127.0.0.1" if name in ("", "0.0.0.0") else name
-    return f"{scheme or 'http'}://{name}:{port if colon and port else '11434'}"
+    rest = rest.partition("/")[0]
+    if rest.count(":") > 1 and "[" not in rest:
+        rest = f"[{rest}]"  # a bare IPv6 address
+    name, bracket, port = rest.rpartition("]")
+    name, port = (
+        (f"{name}]", port.lstrip(":")) if bracket else (rest.partition(":")[0], rest.partition(":")[2])
+    )
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(name, name)
+    usual = {"http": "80", "https": "443"}.get(scheme, "11434")
+    return f"{scheme or 'http'}://{name}:{port or usual}"
 
 
 async def _livez(_: Request) -> Response:
     return JSONResponse(operations.livez())
 
 
-def _json(request: Request, value: Any) -> Response:
-    rid = request_id(dict(request.scope["headers"]))
-    return JSONResponse(value, headers={"x-request-id": rid})
-
-
 async def _on_error(request: Request, fault: Exception) -> Response:
-    rid = request_id(dict(request.scope["headers"]))
-    error = as_error(fault, rid)
-    headers = {"x-request-id": rid, **dict(error.headers())}
-    return JSONResponse(error.body(), error.status, headers)
+    error = as_error(fault, request.scope["attune.request_id"])
+    return JSONResponse(error.body(), error.status, dict(error.headers()))
 
 
 async def _on_http_error(request: Request, fault: Exception) -> Response:

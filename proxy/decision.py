@@ -10,7 +10,7 @@ The same snapshot, ask and target give the same decision, so one may be kept for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -132,7 +132,7 @@ def consider(snapshot: Snapshot, ask: Ask, target: Target) -> Considered:
     if effects.reject is not None:
         raise RejectedByRule(effects.reject.message, status=effects.reject.status)
     profile, by = _choose_profile(snapshot, ask, effects, walked.task)
-    variants = tuple(_variants(snapshot, ask, facts))
+    variants = tuple(_variants(snapshot, ask, replace(facts, task=walked.task)))
     return Considered(effects, walked.task, profile, by, tuple(warnings), variants)
 
 

@@ -14,8 +14,12 @@ from tests.doubles.ollama_script import Faults, Script
 from tests.running import Attune, attune
 
 MODEL = "llama3:8b"
-PATIENCE = 0.4
-"""Seconds that a phase may take here, in place of minutes."""
+PATIENCE = 0.3
+"""Seconds that a phase may take where it is to be exceeded."""
+PROFILES = "\n".join(
+    f"  - {{name: impatient-{phase}, circuit_breaker: {{timeouts: {{{phase}: {PATIENCE}}}}}}}"
+    for phase in ("first_byte", "idle")
+)
 
 
 @dataclass(frozen=True)
@@ -26,19 +30,21 @@ class Failure:
     faults: Mapping[str, object]
     stream: bool = False
     refuses: bool = False
+    phase: str | None = None
+    """The time limit that is to be exceeded."""
 
 
 FAILURES = (
     Failure("refuses the connection", {}, refuses=True),
     Failure("hangs up without an answer", {"reset_after_accept": True}),
     Failure("answers with something that is not HTTP", {"garbage": True}),
-    Failure("sends nothing within `first_byte`", {"hang_before_headers": True}),
+    Failure("sends nothing within `first_byte`", {"hang_before_headers": True}, phase="first_byte"),
     Failure("answers 503 (502 and 504 likewise)", {"status": 503, "error": "busy"}),
     Failure("answers any other error", {"status": 500, "error": "out of memory"}),
     Failure("answers 200 with a body that breaks off", {"half_line_then_close": True}),
     Failure("answers 200, and its first event is an error", {"error_line_after": 0}, stream=True),
     Failure("begins a stream and breaks off", {"reset_mid_stream": True}, stream=True),
-    Failure("begins a stream and is silent for `idle`", {"hang_mid_stream": True}, stream=True),
+    Failure("begins a stream and is silent for `idle`", {"hang_mid_stream": True}, stream=True, phase="idle"),
     Failure("begins a stream and ends it without an end mark", {"end_without_done": True}, stream=True),
     Failure("begins a stream and reports an error", {"error_line_after": 1}, stream=True),
 )
@@ -57,14 +63,15 @@ async def failures() -> str:
                 await proxy.chat(MODEL)
             for failure in FAILURES:
                 rows.append(await _row(failure, bad, good, both, alone))
-    return table(("the upstream", "the next one is tried", "the breaker counts it", "else the client gets"), rows)
+    return table(
+        ("the upstream", "the next one is tried", "the breaker counts it", "else the client gets"), rows
+    )
 
 
 def rules(bad: str, good: str | None = None) -> str:
-    limits = f"timeouts: {{first_byte: {PATIENCE}, idle: {PATIENCE}}}"
-    lines = ["upstreams:", f'  - {{name: bad, url: "{bad}", runtime: ollama, {limits}}}']
+    lines = ["profiles:", PROFILES, "upstreams:", f'  - {{name: bad, url: "{bad}", runtime: ollama}}']
     if good is not None:
-        lines.append(f'  - {{name: good, url: "{good}", runtime: ollama, weight: 0, {limits}}}')
+        lines.append(f'  - {{name: good, url: "{good}", runtime: ollama, weight: 0}}')
     return "\n".join(lines)
 
 
@@ -77,9 +84,10 @@ async def _row(
     if failure.refuses:
         await bad.refuse()
     before = len(good.chats)
-    await both.chat(MODEL, stream=failure.stream)
+    headers = {"X-Tuning-Profile": f"impatient-{failure.phase}"} if failure.phase else {}
+    await both.chat(MODEL, stream=failure.stream, headers=headers)
     retried = len(good.chats) > before
-    answer = await alone.chat(MODEL, stream=failure.stream)
+    answer = await alone.chat(MODEL, stream=failure.stream, headers=headers)
     counted = alone.app.fleet.upstreams["bad"].breaker.failures > 0
     if failure.refuses:
         await bad.listen()

@@ -28,7 +28,7 @@ LINES = (
 )
 """A module may import from lines above its own, and from its own room. Rooms on one line do not know each other."""
 
-NEIGHBOURS = {("decider", "explain"), ("rules", "backends")}
+NEIGHBOURS = {("decider", "explain")}
 """Pairs on one line where the first may use the second, each with its reason in `docs/architecture.md`."""
 
 PURE_ROOMS = ("errors", "openai", "parameters", "rules", "backends", "snapshot", "settings", "decision")

@@ -54,7 +54,9 @@ def test_each_has_a_status_of_an_error_and_a_code_of_ours(cls: type[AttuneError]
 
 
 def test_codes_are_unique() -> None:
-    codes = [cls.code for cls in CLASSES if cls is not UpstreamRefused]  # says the upstream's code, not its own
+    codes = [
+        cls.code for cls in CLASSES if cls is not UpstreamRefused
+    ]  # says the upstream's code, not its own
     assert sorted(codes) == sorted(set(codes))
 
 
@@ -120,7 +122,9 @@ def test_what_may_be_tried_again() -> None:
     assert UpstreamUnreachable("x").retryable
     assert not NoHealthyUpstream("x").retryable
     assert not UpstreamRefused(503, {}).retryable, "the gateway says so where it is"
-    retried = [p for p in ("connect", "first_byte", "idle", "total") if UpstreamTimeout("x", phase=p).retryable]
+    retried = [
+        p for p in ("connect", "first_byte", "idle", "total") if UpstreamTimeout("x", phase=p).retryable
+    ]
     assert retried == ["connect"]
 
 
@@ -130,7 +134,9 @@ def test_a_fault_in_a_rule_file_says_where() -> None:
     assert str(RuleFault("bad")) == "bad"
 
 
-DRAWN = re.compile(r"^    (?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?P<status>[45][0-9x]{2}))?", re.MULTILINE)
+DRAWN = re.compile(
+    r"^    (?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?P<status>[45][0-9x]{2}))?", re.MULTILINE
+)
 
 
 def test_the_drawing_is_the_tree() -> None:

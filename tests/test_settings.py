@@ -159,7 +159,7 @@ def test_a_list_with_commas_in_its_words_is_written_as_json() -> None:
     assert from_environment({"ATTUNE_RULES": ' ["a,b", "c"]'}).rules == ("a,b", "c")
     with pytest.raises(ConfigurationError, match="ATTUNE_RULES: is no JSON list: "):
         from_environment({"ATTUNE_RULES": '["a'})
-    with pytest.raises(ConfigurationError, match="ATTUNE_RULES: .*not 1$"):
+    with pytest.raises(ConfigurationError, match=r"ATTUNE_RULES: .*not 1$"):
         from_environment({"ATTUNE_RULES": "[1]"})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.backends.facts import Target
 from proxy.decision import PROFILE_HEADER, Ask, Caller, consider
@@ -50,16 +50,21 @@ def name(
     caller: Caller,
     serves: Callable[[str], bool],
 ) -> Named:
-    """The model and profile of a request; for `auto` and for none, the model of the profile that applies."""
+    """The model and profile of a request; for `auto` and for none, the model of the profile that applies.
+
+    That profile then applies to the model too, even if a rule chose it for the name `auto` alone.
+    """
     model, profile = split(asked, snapshot, serves) if asked is not None else (AUTO, None)
     profile = headers.get(PROFILE_HEADER) or profile
     if model != AUTO or serves(AUTO):
         return Named(model, asked or model, profile)
-    ask = Ask(AUTO, Asked(), profile=profile, headers=headers, caller=caller)
-    chosen = consider(snapshot, ask, Target(None, "openai")).profile
+    ask, nowhere = Ask(AUTO, Asked(), profile=profile, headers=headers, caller=caller), Target(None, "openai")
+    chosen = consider(snapshot, ask, nowhere).profile
     if chosen is None or chosen.model is None:
         which = (
             f"profile {chosen.name} names none" if chosen is not None else "no profile applies that names one"
         )
         raise BadBody(f"model is required: the request names none, and {which}", param="model")
-    return Named(chosen.model, chosen.model, profile)
+    if consider(snapshot, replace(ask, model=chosen.model), nowhere).profile is not chosen:
+        profile = chosen.name
+    return Named(chosen.model, asked or chosen.model, profile)

@@ -26,6 +26,8 @@ class Bounds:
     low: Bound | None = None
     high: Bound | None = None
     items: Bound | None = None
+    whole: bool = False
+    """Whether the values are whole numbers, and bounds are said as such."""
 
     def narrow(self, low: float | None, high: float | None, source: str) -> Bounds:
         """These bounds cut down to [low, high]; never wider, never empty."""
@@ -56,18 +58,37 @@ class Bounds:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value, None
         if self.low is not None and value < self.low.value:
-            return _like(value, self.low.value), _below(self.low)
+            return self._number(self.low), self._below(self.low)
         if self.high is not None and value > self.high.value:
-            return _like(value, self.high.value), _above(self.high)
+            return self._number(self.high), self._above(self.high)
         return value, None
 
     def _limit(self, value: int) -> tuple[int, str | None]:
         """The bound for a value that means no limit."""
         if self.high is not None and self.high.value < INT32:
-            return int(self.high.value), _above(self.high)
+            return int(self.high.value), self._above(self.high)
         if self.low is not None and value < self.low.value < 0:
-            return int(self.low.value), _below(self.low)
+            return int(self.low.value), self._below(self.low)
         return value, None
+
+    def _number(self, bound: Bound) -> float:
+        """The bound as a value; a bound with a fraction stays what it is."""
+        return int(bound.value) if self.whole and bound.value % 1 == 0 else float(bound.value)
+
+    def _below(self, bound: Bound) -> str:
+        return f"{bound.source}: min {self._text(bound)}"
+
+    def _above(self, bound: Bound) -> str:
+        return f"{bound.source}: max {self._text(bound)}"
+
+    def _text(self, bound: Bound) -> str:
+        return (
+            str(int(bound.value))
+            if self.whole
+            else f"{bound.value:g}"
+            if bound.value % 1
+            else f"{bound.value:.1f}"
+        )
 
     def _cut(self, value: list[Any]) -> tuple[Any, str | None]:
         if self.items is None or len(value) <= self.items.value:
@@ -86,23 +107,4 @@ def of_range(limits: Range, source: str) -> Bounds:
 
 def hard(parameter: Parameter) -> Bounds:
     """The bounds beyond which a parameter means nothing to any runtime."""
-    return of_range(parameter.hard, parameter.name)
-
-
-def _below(bound: Bound) -> str:
-    return f"{bound.source}: min {_text(bound.value)}"
-
-
-def _above(bound: Bound) -> str:
-    return f"{bound.source}: max {_text(bound.value)}"
-
-
-def _like(value: float, bound: float) -> float:
-    """The bound as a number of the value's kind; a bound with a fraction stays what it is."""
-    if isinstance(value, float):
-        return float(bound)
-    return int(bound) if bound % 1 == 0 else bound
-
-
-def _text(value: float) -> str:
-    return str(int(value)) if isinstance(value, int) else f"{value:g}" if value % 1 else f"{value:.1f}"
+    return replace(of_range(parameter.hard, parameter.name), whole=parameter.type == "int")

@@ -60,9 +60,14 @@ class Decided:
         return replace(self, value=value, clamps=(*self.clamps, Change(self.value, by)))
 
     def dropped(self, reason: str, code: str, *, harmless: bool = False) -> Dropped:
-        """The outcome when nothing is sent: what the client asked for, if it did, is what it misses."""
+        """The outcome when nothing is sent: what the client asked for, if it did, is what it misses.
+
+        `harmless` speaks of this outcome's value, so it holds only where that is what the client asked for.
+        """
         gone = self.asked or self
-        return Dropped(gone.value, gone.layer, gone.source, reason, code, harmless)
+        return Dropped(
+            gone.value, gone.layer, gone.source, reason, code, harmless and gone.value == self.value
+        )
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"value": self.value, "layer": self.layer.label, "source": self.source}

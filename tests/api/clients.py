@@ -12,10 +12,7 @@ from typing import Any
 
 from proxy.api.v1 import CHAT
 from tests.running import Attune
-from tests.upstream.server import eventually
-
-AT_ONCE = 0.1
-"""Seconds within which an upstream has to see that the client has left."""
+from tests.upstream.server import AT_ONCE, eventually
 
 
 def request(body: Any, *extra: str, length: int | None = None) -> bytes:

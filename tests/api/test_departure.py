@@ -15,7 +15,7 @@ from tests.api.clients import asking, caller, nothing_left, request, within
 from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_script import Faults, Script
 from tests.running import Attune, attune
-from tests.upstream.server import Peer, both_loops, eventually, serving
+from tests.upstream.server import AT_ONCE, Peer, both_loops, eventually, serving
 
 LEAVING = pytest.mark.parametrize("how", ["leave", "vanish"])
 
@@ -39,7 +39,7 @@ async def leaves(proxy: Attune, ollama: OllamaDouble, how: str, body: Any, seen:
             await client.until(seen)
         left = client.leave() if how == "leave" else client.vanish()
         await within(lambda: len(ollama.disconnects) > before, left)
-        assert ollama.disconnects[-1] - left < 0.1
+        assert ollama.disconnects[-1] - left < AT_ONCE
     await eventually(lambda: ollama.active == 0 and nothing_left(proxy))
 
 

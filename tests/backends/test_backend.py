@@ -103,6 +103,7 @@ def test_warnings_and_the_tool_limit_are_handed_on() -> None:
     done = d.done(one_tool_call=True)
     assert done.resolution.warnings == ("before", "careful")
     assert done.one_tool_call
+    assert not d.done().one_tool_call
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in NEUTRAL.items() for v in values])
@@ -130,12 +131,22 @@ SAMPLES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": True, "list": [], "en
 SPECIAL: dict[str, Any] = {"think": True, "keep_alive": "10m", "response_format": {"type": "json_object"}}
 
 
-@pytest.mark.parametrize("version", [None, "0.1.0", "0.10.0", "0.20.0", "0.32.0"])
-@pytest.mark.parametrize("runtime", BACKENDS)
-def test_no_backend_loses_a_parameter_in_silence(runtime: str, version: str | None) -> None:
+UPSTREAMS = [
+    *(
+        cases.target(runtime, version)
+        for runtime in BACKENDS
+        for version in (None, "0.1.0", "0.20.0", "0.32.0")
+    ),
+    *(Target("u", runtime) for runtime in BACKENDS),
+    *(cases.target(runtime, context=0) for runtime in BACKENDS),
+]
+
+
+@pytest.mark.parametrize("to", UPSTREAMS, ids=lambda to: f"{to.label} {'' if to.model else 'no model'}")
+def test_no_backend_loses_a_parameter_in_silence(to: Target) -> None:
     """Each one that is named comes out with a name on the wire or as a drop with a reason."""
     fields = {p.name: SPECIAL.get(p.name, SAMPLES.get(p.type)) for p in CATALOG.values()}
-    translation = cases.translate(BACKENDS[runtime], fields, cases.target(runtime, version))
+    translation = cases.translate(BACKENDS[to.runtime], fields, to)
     done = translation.resolution
     assert set(done.parameters) | set(done.dropped) == set(CATALOG)
     assert not set(done.parameters) & set(done.dropped)

@@ -354,6 +354,12 @@ def test_a_flood_of_fields_makes_one_short_warning() -> None:
     assert "y" * 100 not in cases.write(OLLAMA, body(**{"y" * 5000: 1}), TARGET)[1][0]
 
 
+def test_as_many_names_as_fit_are_all_told() -> None:
+    names = [f"x{i}" for i in range(MOST_NAMES)]
+    _, warnings = cases.write(OLLAMA, body(**dict.fromkeys(names, 1)), TARGET)
+    assert warnings == (f"ollama does not take {', '.join(names)}: left out",)
+
+
 def test_tools_are_left_out_when_none_may_be_called() -> None:
     tool = {"type": "function", "function": {"name": "f"}}
     written, _ = cases.write(OLLAMA, body(tools=[tool], tool_choice="none"), TARGET)

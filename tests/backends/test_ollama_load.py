@@ -9,17 +9,19 @@ from hypothesis import strategies as st
 from proxy.backends.backend import Case, Draft
 from proxy.backends.ollama import OllamaBackend
 from proxy.backends.ollama_load import SMALLEST_BUCKET, hold_context
-from proxy.parameters.bounds import UNBOUNDED, Bounds
+from proxy.parameters.bounds import Bounds, hard
+from proxy.parameters.catalog import CATALOG
 from proxy.parameters.layers import Layer
 from proxy.parameters.resolution import Decided, Resolution
 from tests.backends import cases
 
 OLLAMA = OllamaBackend()
+HARD = hard(CATALOG["num_ctx"])
 POLICIES = ("pin", "bucket", "free")
 LENGTHS = st.integers(4, 300_000)
 
 
-def hold(asked: int, policy: str, limits: Bounds = UNBOUNDED, **facts: Any) -> Decided:
+def hold(asked: int, policy: str, limits: Bounds = HARD, **facts: Any) -> Decided:
     """What becomes of a `num_ctx` that was clamped to `limits`."""
     case = Case(cases.target("ollama", num_ctx=policy, **facts), None, "thinking", bounds={"num_ctx": limits})
     draft = Draft(Resolution({"num_ctx": Decided(asked, Layer.CLIENT, "request")}), case.target)
@@ -38,6 +40,7 @@ def hold(asked: int, policy: str, limits: Bounds = UNBOUNDED, **facts: Any) -> D
         ("bucket", 8192, 8192, 8192),
         ("bucket", 8192, 8193, 16384),
         ("bucket", 8192, 32768, 32768),
+        ("bucket", 5000, 5000, 5000),
         ("bucket", None, 5000, 8192),
         ("bucket", None, 100, SMALLEST_BUCKET),
         ("bucket", None, 2048, 2048),
@@ -76,14 +79,15 @@ def test_who_held_it_is_said_with_the_length() -> None:
 def test_nothing_is_held_beyond_what_a_rule_allows(
     policy: str, loaded: int | None, ceiling: int, asked: int, sent: int
 ) -> None:
-    limits = UNBOUNDED.narrow(None, ceiling, "rule short")
+    limits = HARD.narrow(None, ceiling, "rule short")
     assert hold(asked, policy, limits, loaded=loaded).value == sent
 
 
 def test_a_loaded_length_below_a_rules_minimum_is_not_kept() -> None:
-    limits = UNBOUNDED.narrow(16384, None, "rule long")
+    limits = HARD.narrow(16384, None, "rule long")
     assert hold(16384, "pin", limits, loaded=4096).value == 16384
     assert hold(16384, "bucket", limits, loaded=4096).value == 16384
+    assert hold(20000, "pin", limits, loaded=16384).value == 16384
 
 
 @settings(deadline=None, max_examples=150)
@@ -91,7 +95,7 @@ def test_a_loaded_length_below_a_rules_minimum_is_not_kept() -> None:
 def test_what_is_sent_is_inside_the_range_and_settles(
     asked: int, policy: str, loaded: int | None, low: int | None, high: int | None
 ) -> None:
-    limits = UNBOUNDED.narrow(low, None, "a").narrow(None, high, "b")
+    limits = HARD.narrow(low, None, "a").narrow(None, high, "b")
     asked, _ = limits.clamp(asked)
     sent = hold(asked, policy, limits, loaded=loaded).value
     assert isinstance(sent, int)

@@ -107,7 +107,7 @@ def test_every_parameter_has_a_name_or_a_reason() -> None:
     ("name", "value", "sent", "by"),
     [
         ("temperature", 2.5, 2.0, "vllm 0.32.0: max 2.0"),
-        ("temperature", -1, 0, "temperature: min 0.0"),
+        ("temperature", -1, 0.0, "temperature: min 0.0"),
         ("temperature", 0.001, 0.01, "vllm 0.32.0: min 0.01 above 0"),
         ("top_p", 0, 1e-9, "vllm 0.32.0: min 1e-09"),
         ("top_p", 1.5, 1.0, "top_p: max 1.0"),
@@ -117,7 +117,7 @@ def test_every_parameter_has_a_name_or_a_reason() -> None:
         ("repeat_penalty", 0, 0.01, "vllm 0.32.0: min 0.01"),
         ("presence_penalty", 2.5, 2.0, "vllm 0.32.0: max 2.0"),
         ("presence_penalty", -2.5, -2.0, "vllm 0.32.0: min -2.0"),
-        ("frequency_penalty", 3, 2, "vllm 0.32.0: max 2.0"),
+        ("frequency_penalty", 3, 2.0, "vllm 0.32.0: max 2.0"),
         ("seed", 2**63, 2**63 - 1, "seed: max 9223372036854775807"),
         ("n", 0, 1, "n: min 1"),
         ("n", 20_000, 16384, "n: max 16384"),
@@ -142,6 +142,7 @@ def test_what_vllm_would_refuse_is_held_and_said(name: str, value: Any, sent: An
         ("repeat_penalty", 25.0),
         ("top_logprobs", -1),
         ("thinking_token_budget", -1),
+        ("max_tokens", 1),
         ("thinking_token_budget", 0),
         ("seed", -(2**63)),
         ("logit_bias", {"5": 100}),
@@ -234,7 +235,7 @@ def test_no_window_means_no_penalty(fields: dict[str, Any], sent: float) -> None
         assert set(cases.changes(translation)) == changed
 
 
-@pytest.mark.parametrize("value", [-1, -2, -(2**63)])
+@pytest.mark.parametrize("value", [-1, -2, -(2**31)])
 def test_no_limit_is_left_out(value: int) -> None:
     translation = say({"num_predict": value}, context=4096)
     assert translation.fields == {}

@@ -70,29 +70,34 @@ def test_a_clamped_value_is_inside_and_a_value_inside_is_untouched(ranges: Any, 
 
 
 @quick
-@given(NUMBERS, RANGES)
-def test_a_float_stays_a_float_and_an_integer_is_one_where_the_bound_allows(
-    value: float, limits: Any
-) -> None:
-    held, _ = narrowed([limits]).clamp(value)
-    if isinstance(value, float):
-        assert isinstance(held, float)
-    else:
-        assert isinstance(held, int) == (held % 1 == 0)
+@given(NUMBERS, st.tuples(st.integers(-50, 0), st.integers(1, 50)), st.booleans())
+def test_a_clamped_value_is_of_its_parameters_kind(value: float, limits: Any, whole: bool) -> None:
+    """Not of the kind that the client happened to write: 2 for a temperature is held to 1.0."""
+    held, by = Bounds(whole=whole).narrow(*limits, "s").clamp(value)
+    if by is not None:
+        assert isinstance(held, int if whole else float)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_the_hard_bounds_know_their_kind(name: str) -> None:
+    assert hard(CATALOG[name]).whole == (CATALOG[name].type == "int")
+    assert hard(CATALOG[name]).narrow(1, 2, "s").narrow_items(3, "s").whole == (CATALOG[name].type == "int")
 
 
 def test_who_held_a_value_and_how() -> None:
     bounds = (
-        of_range(Range(0.0), "temperature").narrow(None, 2.0, "vllm 0.32.0").narrow(None, 1.0, "family llama-3")
+        of_range(Range(0.0), "temperature")
+        .narrow(None, 2.0, "vllm 0.32.0")
+        .narrow(None, 1.0, "family llama-3")
     )
     assert bounds.clamp(1.6) == (1.0, "family llama-3: max 1.0")
     assert bounds.clamp(-0.5) == (0.0, "temperature: min 0.0")
-    assert bounds.clamp(2) == (1, "family llama-3: max 1.0")
+    assert bounds.clamp(2) == (1.0, "family llama-3: max 1.0")
 
 
 def test_the_first_to_set_an_end_keeps_it_until_somebody_is_narrower() -> None:
     bounds = UNBOUNDED.narrow(None, 5, "first").narrow(None, 5, "second").narrow(None, 9, "third")
-    assert bounds.clamp(6) == (5, "first: max 5")
+    assert bounds.clamp(6) == (5.0, "first: max 5.0")
 
 
 @pytest.mark.parametrize(
@@ -150,12 +155,21 @@ def test_no_limit_has_a_size_that_can_be_written() -> None:
     assert (value, by) == (-INT32 - 1, "max_tokens: min -2147483648")
 
 
-def test_a_bound_is_shown_as_people_write_it() -> None:
-    bounds = UNBOUNDED.narrow(1e-9, 1.5, "s")
-    assert bounds.clamp(0.0)[1] == "s: min 1e-09"
-    assert bounds.clamp(2)[1] == "s: max 1.5"
-    assert bounds.clamp(2)[0] == 1.5
-    assert UNBOUNDED.narrow(None, 10, "s").clamp(11)[1] == "s: max 10"
+@pytest.mark.parametrize(
+    ("whole", "end", "value", "words"),
+    [
+        (False, 1e-9, 1e-9, "max 1e-09"),
+        (False, 1.5, 1.5, "max 1.5"),
+        (False, 1, 1.0, "max 1.0"),
+        (True, 10, 10, "max 10"),
+        (True, 10.0, 10, "max 10"),
+        (True, 2**31 - 1, 2**31 - 1, "max 2147483647"),
+    ],
+)
+def test_a_bound_is_shown_as_people_write_it(whole: bool, end: float, value: float, words: str) -> None:
+    held, by = Bounds(whole=whole).narrow(None, end, "s").clamp(2**40)
+    assert (held, by) == (value, f"s: {words}")
+    assert type(held) is type(value)
 
 
 @pytest.mark.parametrize("name", CATALOG)

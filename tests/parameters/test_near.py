@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 
 import pytest
 from hypothesis import given
@@ -53,9 +52,8 @@ def test_a_name_of_any_length_costs_little_and_gets_no_hint() -> None:
     longest = "a" * LONGEST_NAME
     assert near(longest, [longest]) == [longest]
     assert near(longest + "a", [longest + "a"]) == []
-    started = time.perf_counter()
-    near("a" * 10_000_000, ["a" * 10_000_000])
-    assert time.perf_counter() - started < 1
+    # compared in earnest this would take hours
+    assert near("a" * 10_000_000, ["a" * 10_000_000]) == []
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=10), st.integers(0, 5))

@@ -80,6 +80,13 @@ def test_what_the_client_asked_for_is_what_it_misses() -> None:
     assert clamped.dropped("why", "code").value == 1.6
 
 
+@pytest.mark.parametrize(("value", "harmless"), [(0, False), (1.6, True)])
+def test_what_is_harmless_to_leave_out_is_not_what_the_client_asked_for(value: float, harmless: bool) -> None:
+    outcome = Decided(value, Layer.RULE_SET, "rule r", (ASKED,), asked=ASKED)
+    assert outcome.dropped("why", "code", harmless=True).harmless is harmless
+    assert not outcome.dropped("why", "code").harmless
+
+
 def test_a_value_that_no_client_named_is_dropped_as_its_own() -> None:
     gone = Decided(0.2, Layer.RULE_SET, "rule r").dropped("why", "code", harmless=True)
     assert gone == Dropped(0.2, Layer.RULE_SET, "rule r", "why", "code", True)

@@ -53,6 +53,8 @@ def deep(levels: int) -> Any:
         ("stop", ["a", ""], ["a", ""]),
         ("stop", ("a",), ["a"]),
         ("stop_token_ids", [0, 5], [0, 5]),
+        ("stop_token_ids", [INT64], [INT64]),
+        ("keep_alive", INT64, INT64),
         ("mirostat", 0, 0),
         ("mirostat", 2.0, 2),
         ("use_mmap", False, False),
@@ -114,6 +116,8 @@ def test_a_normal_form(name: str, value: Any, normal: Any) -> None:
         ("stop_token_ids", ["5"], "a list of integers"),
         ("stop_token_ids", [True], "a list of integers"),
         ("stop_token_ids", [2**80], "a list of integers"),
+        ("stop_token_ids", [INT64 + 1], "a list of integers"),
+        ("keep_alive", INT64 + 1, "a number of seconds"),
         ("mirostat", 3, "one of 0, 1, 2"),
         ("mirostat", True, "one of 0, 1, 2"),
         ("mirostat", "1", "one of 0, 1, 2"),
@@ -223,6 +227,8 @@ def test_a_value_is_shown_as_json(value: Any, text: str) -> None:
 def test_a_long_value_is_cut() -> None:
     shown = show("x" * 10_000_000)
     assert len(shown) == 60 and shown.endswith("...")
+    assert show([12345], 7) == "[12345]"
+    assert show([12345], 6) == "[12..."
 
 
 def test_a_value_nested_beyond_showing_is_said_to_be() -> None:

@@ -203,7 +203,12 @@ async def ask(pool: Pool, path: str = "/", body: bytes = b"", **options: Any) ->
         exchange.close()
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 1.0) -> None:
+AT_ONCE = 0.5
+"""Seconds within which an upstream has to see that somebody left. It takes a few milliseconds; a machine that
+others share may be late."""
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait until `condition` holds; fail when it does not in time."""
     async with asyncio.timeout(seconds):
         while not condition():

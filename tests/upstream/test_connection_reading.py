@@ -9,6 +9,7 @@ from proxy.errors import UpstreamBroken
 from proxy.upstream.connection import HIGH
 from proxy.upstream.origin import Timeouts
 from tests.upstream.server import (
+    AT_ONCE,
     OK,
     OPEN,
     Peer,
@@ -222,7 +223,7 @@ async def test_close_in_the_middle_reaches_the_server_at_once():
         exchange.close()
         assert pool.active == 0
         await eventually(lambda: bool(seen))
-        assert seen[0] - closed < 0.1
+        assert seen[0] - closed < AT_ONCE
         with pytest.raises(UpstreamBroken, match="closed"):
             await exchange.read()
 
