@@ -62,12 +62,13 @@ def environ(**values: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def serving(*arguments: str, **settings: str) -> AsyncIterator[Process]:
-    """A process that is ready; killed at the end if it still runs."""
+    """A process that is ready; ended at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *command(*arguments),
         env=environ(**settings),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
     assert process.stdout is not None
     try:
@@ -81,9 +82,18 @@ async def serving(*arguments: str, **settings: str) -> AsyncIterator[Process]:
         async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
             yield Process(process, client, url)
     finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
+        await gone(process)
+
+
+async def gone(process: asyncio.subprocess.Process) -> None:
+    """End a process with all its workers, in peace if it can be."""
+    if process.returncode is None:
+        process.terminate()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), 5)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await asyncio.wait_for(process.communicate(), PATIENCE)
 
 
 async def refused(*arguments: str, **settings: str) -> tuple[int, str]:
@@ -105,7 +115,8 @@ async def refused(*arguments: str, **settings: str) -> tuple[int, str]:
 
 async def test_a_drain_lets_streams_finish() -> None:
     async with OllamaDouble() as ollama, serving(ollama.url, drain_delay="0.3") as server:
-        ollama.script = Script(text=["word "] * 40, delay=0.02)
+        words = Script(text=["word "] * 40, delay=0.02)
+        ollama.script = lambda body: words if body["stream"] else Script()
         stream = asyncio.create_task(server.stream())
         await eventually(lambda: ollama.active == 1)
         server.process.send_signal(signal.SIGTERM)

@@ -49,6 +49,26 @@ def support_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def support(name: str) -> dict[str, dict[str, Any]]:
+    """What each runtime makes of a parameter: `{runtime: {"name", "since", "until", "reason"}}`.
+
+    `name` is its path on the wire, `None` where the newest version takes none; then `reason` says why. `since`
+    and `until` are versions, where it came and went.
+    """
+    found = {}
+    for runtime, backend in BACKENDS.items():
+        wire, reason = ask(backend, name)
+        since = SINCE.get(runtime, {}).get(name)
+        until = ollama.REMOVED.get(name) if runtime == "ollama" else None
+        found[runtime] = {
+            "name": wire,
+            "since": _dotted(since) if since else None,
+            "until": _dotted(until) if until else None,
+            "reason": reason or None,
+        }
+    return found
+
+
 def ask(backend: Backend, name: str, spelled: Iterable[str] = ()) -> tuple[str | None, str]:
     """A parameter's path on the wire of the newest version, or `None` and why there is none."""
     decided = Decided(sample(CATALOG[name]), Layer.CLIENT, "request")

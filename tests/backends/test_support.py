@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.backends import BACKENDS, ollama, vllm
-from proxy.backends.support import HEAD, NONE, SINCE, TITLES, ask, sample, support_table
+from proxy.backends.support import HEAD, NONE, SINCE, TITLES, ask, sample, support, support_table
 from proxy.parameters.catalog import CATALOG
 from proxy.parameters.values import check
 from tests.backends import cases
@@ -126,3 +126,16 @@ def test_every_gap_has_its_reason_below_the_table(runtime: str) -> None:
 def test_a_sample_is_a_value_that_a_client_may_send(name: str) -> None:
     p = CATALOG[name]
     assert check(p, sample(p)) == sample(p)
+
+
+def test_each_runtime_says_what_it_makes_of_a_parameter() -> None:
+    mirostat = support("mirostat")
+    assert mirostat["ollama"]["name"] is None and mirostat["ollama"]["until"] == "0.7.0"
+    assert mirostat["vllm"]["reason"] and mirostat["openai"]["name"] == "mirostat"
+    assert support("repeat_penalty")["vllm"] == {
+        "name": "repetition_penalty", "since": None, "until": None, "reason": None
+    }  # fmt: skip
+    assert support("min_p")["ollama"] == {
+        "name": "options.min_p", "since": "0.3.1", "until": None, "reason": None
+    }  # fmt: skip
+    assert all(set(support(name)) == set(BACKENDS) for name in CATALOG)

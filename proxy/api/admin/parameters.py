@@ -6,12 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from proxy.api.admin.resource import Call
+from proxy.backends.support import support
 from proxy.parameters.catalog import CATALOG, Parameter
 from proxy.parameters.tasks import TASKS
 
 
 async def parameters(call: Call) -> dict[str, Any]:
-    """Every parameter, in the order in which forms show them."""
+    """Every parameter, in the order in which forms show them, and what each runtime makes of it."""
     return {"parameters": {name: _entry(p) for name, p in CATALOG.items()}}
 
 
@@ -33,5 +34,6 @@ def _entry(p: Parameter) -> dict[str, Any]:
         entry["options"] = list(p.options)
     if p.items:
         entry["items"] = p.items
+    entry["runtimes"] = support(p.name)
     entry |= {"when": p.when, "protected": p.protected, "advanced": p.advanced, "aliases": list(p.aliases)}
     return entry
