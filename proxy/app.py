@@ -31,7 +31,7 @@ from proxy.errors import AttuneError, MethodNotAllowed, NotFound
 from proxy.gateway import Gateway
 from proxy.reload import RuleFiles
 from proxy.rules.rule import UpstreamEntry
-from proxy.settings import Settings, from_environment
+from proxy.settings import Settings, from_environment, strangers
 from proxy.snapshot import Snapshot
 from proxy.telemetry.log import configure
 from proxy.upstream.fleet import Fleet
@@ -95,6 +95,8 @@ class App:
 
     async def start(self) -> None:
         """Read the rules, meet the upstreams. A bad rule file stops the start, a dead upstream does not."""
+        for words in strangers(self._environ):
+            log.warning("%s", words)
         snapshot = self.files.load()
         if self._wants_demo:
             self._demo = await serve_demo()

@@ -14,8 +14,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import PydanticCustomError
 
 from proxy.errors import ConfigurationError
+from proxy.parameters.near import near
 
 PREFIX = "ATTUNE_"
+CLIENT_VARIABLES = ("URL", "API_KEY")
+"""What commands that talk to a running proxy read."""
 
 SECRET = ("admin_key", "admin_key_file", "upstreams")
 """Settings whose values no message repeats; a URL may have come with a password in it."""
@@ -92,7 +95,7 @@ class Settings(BaseModel):
 def from_environment(environ: Mapping[str, str], **overrides: Any) -> Settings:
     """The settings, `overrides` from the command line first; a bad one is named with what is accepted.
 
-    Variables that do not name a setting are left alone: clients' own (`ATTUNE_URL`, `ATTUNE_API_KEY`) are.
+    Variables that name no setting change nothing; `strangers` tells of them.
     """
     values: dict[str, Any] = {
         name: environ[PREFIX + name.upper()]
@@ -109,6 +112,18 @@ def from_environment(environ: Mapping[str, str], **overrides: Any) -> Settings:
             shown = "" if name in SECRET else f", not {error['input']!r}"
             lines.append(f"{PREFIX}{name.upper()}: {error['msg']}{shown}")
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def strangers(environ: Mapping[str, str]) -> list[str]:
+    """What to say of variables that begin like a setting and name none: most often a slip of the pen."""
+    known = {name.upper(): name for name in Settings.model_fields} | dict.fromkeys(CLIENT_VARIABLES)
+    given = (name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX))
+    said = []
+    for name in sorted(name for name in given if name not in known):
+        meant = near(name, known, 1)
+        guess = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
+        said.append(f"{PREFIX}{name} is no setting and has no effect{guess}")
+    return said
 
 
 def table() -> str:

@@ -264,6 +264,18 @@ async def test_what_does_not_fit_goes_to_the_spare() -> None:
         assert [r.headers["x-tuning-upstream"] for r in replies] == ["a", "b"]
 
 
+async def test_who_finds_one_queue_full_waits_in_the_other() -> None:
+    full = {"max_concurrency": 1, "max_queue": 0}
+    async with proxied(full, {**full, "max_queue": 9}) as (proxy, first, second):
+        first.script = second.script = Script(text=["x"], delay=0.1)
+        tasks = [asyncio.create_task(proxy.chat()) for _ in range(2)]
+        await eventually(lambda: first.active == second.active == 1)
+        tasks += [asyncio.create_task(proxy.chat()) for _ in range(4)]
+        await eventually(lambda: upstream(proxy, "b").queued == 4)
+        assert {reply.status_code for reply in await asyncio.gather(*tasks)} == {200}
+        assert len(first.chats) == 1
+
+
 async def test_one_that_failed_over_to_a_full_one_is_told_to_come_again() -> None:
     async with proxied({"max_concurrency": 5}, {"max_concurrency": 1, "max_queue": 0, **SPARE}) as (
         proxy,

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.errors import ConfigurationError
-from proxy.settings import PREFIX, Settings, from_environment, table
+from proxy.settings import PREFIX, Settings, from_environment, strangers, table
 
 GOOD: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
@@ -198,3 +198,11 @@ def test_the_table_says_defaults_as_they_are_written() -> None:
     assert defaults["| `ATTUNE_ADMIN_KEY`"] == ""
     written = {name: text for name in Settings.model_fields if (text := defaults[f"| `{variable(name)}`"])}
     assert from_environment({variable(name): text for name, text in written.items()}) == Settings()
+
+
+def test_a_variable_that_names_no_setting_is_told_of() -> None:
+    environ = {"ATTUNE_PROT": "1", "ATTUNE_URL": "x", "ATTUNE_PORT": "1", "HOME": "/", "ATTUNE_MAXBODY": "9"}
+    assert strangers(environ) == [
+        "ATTUNE_MAXBODY is no setting and has no effect; did you mean ATTUNE_MAX_BODY?",
+        "ATTUNE_PROT is no setting and has no effect; did you mean ATTUNE_PORT?",
+    ]

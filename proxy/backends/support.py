@@ -52,8 +52,8 @@ def support_table() -> str:
 def support(name: str) -> dict[str, dict[str, Any]]:
     """What each runtime makes of a parameter: `{runtime: {"name", "since", "until", "reason"}}`.
 
-    `name` is its path on the wire, `None` where the newest version takes none; then `reason` says why. `since`
-    and `until` are versions, where it came and went.
+    `name` is its path on the wire, `None` where the newest version takes none; then `reason` says why.
+    `since` and `until` are versions, where it came and went.
     """
     found = {}
     for runtime, backend in BACKENDS.items():
