@@ -27,6 +27,7 @@ from proxy.api.v1 import CHAT, V1
 from proxy.decider import Decider
 from proxy.decision import Policy
 from proxy.demo.server import DemoServer, serve_demo
+from proxy.drain import Drain
 from proxy.errors import AttuneError, MethodNotAllowed, NotFound
 from proxy.gateway import Gateway
 from proxy.reload import RuleFiles
@@ -48,11 +49,15 @@ DEFAULT_OLLAMA = "http://127.0.0.1:11434"
 class App:
     """One worker: the hot route is called at once, everything else goes through Starlette's router."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], *, demo: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], *, demo: bool = False, own_process: bool = False
+    ) -> None:
         self.settings = settings
         self.files = RuleFiles([Path(p) for p in settings.rules], builtin=settings.builtin_rules)
         self._environ = environ
         self._wants_demo = demo
+        self._own_process = own_process
+        """Whether the process is the server's, so that signals mean the application."""
         self._demo: DemoServer | None = None
         self._ready = True
         self._auth = Auth(admin_key(settings))
@@ -102,6 +107,8 @@ class App:
             self._demo = await serve_demo()
         self.fleet.update(self._entries(snapshot))
         self.files.subscribe(self._swap)
+        if self._own_process:
+            Drain(self, self.settings.drain_delay)
         self._watcher = asyncio.create_task(self.files.watch(self.settings.reload_every), name="rules")
         # What was built so far lives as long as the process: the collector need not look at it again.
         # Requests leave no cycles behind, so it may look for them less often.
@@ -187,7 +194,7 @@ def create_app() -> App:
     """The application of one worker process, from the environment alone."""
     settings = from_environment(os.environ)
     configure(settings.log_format)
-    return App(settings, os.environ)
+    return App(settings, os.environ, own_process=True)
 
 
 def entries(urls: Sequence[str]) -> list[UpstreamEntry]:
@@ -217,16 +224,14 @@ def ollama_url(host: str) -> str:
     if not host:
         return DEFAULT_OLLAMA
     scheme, _, rest = host.rpartition("://")
-    rest = rest.partition("/")[0]
-    if rest.count(":") > 1 and "[" not in rest:
-        rest = f"[{rest}]"  # a bare IPv6 address
-    name, bracket, port = rest.rpartition("]")
-    name, port = (
-        (f"{name}]", port.lstrip(":")) if bracket else (rest.partition(":")[0], rest.partition(":")[2])
-    )
+    address, slash, path = rest.partition("/")
+    if address.count(":") > 1 and "[" not in address:
+        address = f"[{address}]"  # a bare IPv6 address
+    name, bracket, port = address.rpartition("]")
+    name, port = (f"{name}]", port.lstrip(":")) if bracket else address.partition(":")[::2]
     name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(name, name)
     usual = {"http": "80", "https": "443"}.get(scheme, "11434")
-    return f"{scheme or 'http'}://{name}:{port or usual}"
+    return f"{scheme or 'http'}://{name}:{port or usual}{slash}{path}".rstrip("/")
 
 
 async def _livez(_: Request) -> Response:

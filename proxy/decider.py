@@ -58,6 +58,10 @@ class Moved:
 
     model: str
     upstreams: tuple[str, ...] | None
+    considered: Considered
+    """What the rules said where the request was first bound for; it stands wherever the request goes."""
+    origin: Target
+    """Where it was first bound for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,15 @@ class Decider:
     world: World = field(default_factory=lambda: World())
 
     def decide(
-        self, snapshot: Snapshot, generation: int, incoming: Incoming, target: Target, *, moved: bool
+        self,
+        snapshot: Snapshot,
+        generation: int,
+        incoming: Incoming,
+        target: Target,
+        moved: Moved | None = None,
     ) -> Prepared | Moved:
-        """The decision for a target, kept or made. `moved`: a rule has already chosen where to go."""
+        """The decision for a target, kept or made. `moved`: a rule has already chosen where to go; then the
+        answer is a `Prepared`."""
         world = self.world
         if world.generation != generation or world.snapshot != snapshot.hash:
             self.kept.clear()
@@ -100,18 +110,15 @@ class Decider:
             self.kept[key] = made
         return made
 
-    def _make(self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: bool) -> Prepared | Moved:
+    def _make(
+        self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: Moved | None
+    ) -> Prepared | Moved:
         asked = ask(snapshot, incoming)
-        considered = consider(snapshot, asked, target)
+        considered = consider(snapshot, asked, target, moved.considered if moved else None)
         effects = considered.effects
-        if not moved and (effects.upstreams is not None or effects.model is not None):
-            return Moved(effects.model or incoming.model, effects.upstreams)
-        return self.finish(snapshot, asked, considered, target)
-
-    def finish(self, snapshot: Snapshot, asked: Ask, considered: Considered, target: Target) -> Prepared:
-        """The decision once the target stands."""
-        backend = BACKENDS[target.runtime]
-        decision = decide(snapshot, asked, considered, target, backend, self.policy)
+        if moved is None and (effects.upstreams is not None or effects.model is not None):
+            return Moved(effects.model or incoming.model, effects.upstreams, considered, target)
+        decision = decide(snapshot, asked, considered, target, BACKENDS[target.runtime], self.policy)
         return Prepared(decision, encode_headers(decision))
 
 
@@ -178,7 +185,9 @@ def _world(snapshot: Snapshot, generation: int) -> World:
     return World(snapshot.hash, generation, not by_request, tuple(h.encode() for h in headers))
 
 
-def _key(world: World, incoming: Incoming, target: Target, moved: bool, soft: bool | None) -> object | None:
+def _key(
+    world: World, incoming: Incoming, target: Target, moved: Moved | None, soft: bool | None
+) -> object | None:
     """Everything the decision depends on; `None` when it must not be kept."""
     if not world.keeps:
         return None
@@ -189,7 +198,7 @@ def _key(world: World, incoming: Incoming, target: Target, moved: bool, soft: bo
             return None
     get = incoming.headers.get
     return (
-        target.upstream, target.runtime, moved, incoming.model, incoming.profile, tuple(named),
-        tuple([get(n) for n in world.headers]), caller.user, caller.default_profile, caller.strict,
-        chat.stream, chat.tools, soft,
+        target.upstream, target.runtime, moved and (moved.origin.upstream, moved.origin.runtime),
+        incoming.model, incoming.profile, tuple(named), tuple([get(n) for n in world.headers]), caller.user,
+        caller.default_profile, caller.strict, tuple(caller.tasks.items()), chat.stream, chat.tools, soft,
     )  # fmt: skip

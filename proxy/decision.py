@@ -22,7 +22,7 @@ from proxy.parameters import bounds as limits
 from proxy.parameters import thinking
 from proxy.parameters.bounds import Bounds
 from proxy.parameters.catalog import CATALOG
-from proxy.parameters.client import Asked
+from proxy.parameters.client import Asked, normal
 from proxy.parameters.experiments import assign
 from proxy.parameters.families import Family, recommend
 from proxy.parameters.layers import Layer
@@ -94,6 +94,10 @@ class Considered:
     warnings: tuple[str, ...]
     variants: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
     """(experiment, variant, parameters)"""
+    thinks: bool = False
+    """Whether rules were told that the request is in thinking mode."""
+    routing: frozenset[str] = frozenset()
+    """The matched rules that say where the request goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,12 @@ class Decision:
         return self.plan.translation.resolution
 
 
-def consider(snapshot: Snapshot, ask: Ask, target: Target) -> Considered:
+def consider(snapshot: Snapshot, ask: Ask, target: Target, first: Considered | None = None) -> Considered:
     """Matches the rules and chooses task, profile and variants.
+
+    `first` is what was considered where the request was first bound for, before its rules sent it to
+    `target`. Rules then see the new runtime, but what sent it there stands, whether the new model thinks or
+    not.
 
     Raises `RejectedByRule`, and `UnknownProfile` for a profile that the client names and nobody has.
     """
@@ -123,17 +131,21 @@ def consider(snapshot: Snapshot, ask: Ask, target: Target) -> Considered:
     task = _named_task(snapshot, ask, warnings)
     family = _family(snapshot, target, ask.model)
     mode = _mode(ask.client.value("think"), family, target)
+    thinks = mode == thinking.THINKING if first is None else first.thinks
     facts = Facts(
-        ask.model, task, ask.headers, ask.caller.user, target.runtime, mode == thinking.THINKING,
-        ask.stream, ask.tools,
+        ask.model, task, ask.headers, ask.caller.user, target.runtime, thinks, ask.stream, ask.tools
     )  # fmt: skip
-    walked = walk(snapshot.rules, facts, fixed_task=task is not None)
+    kept = first.routing if first is not None else frozenset()
+    walked = walk(snapshot.rules, facts, fixed_task=task is not None, kept=kept)
     effects = fold(walked.rules)
+    if first is not None:
+        effects.model, effects.upstreams = first.effects.model, first.effects.upstreams
     if effects.reject is not None:
         raise RejectedByRule(effects.reject.message, status=effects.reject.status)
     profile, by = _choose_profile(snapshot, ask, effects, walked.task)
     variants = tuple(_variants(snapshot, ask, replace(facts, task=walked.task)))
-    return Considered(effects, walked.task, profile, by, tuple(warnings), variants)
+    routing = frozenset(rule.name for rule in walked.rules if rule.route is not None)
+    return Considered(effects, walked.task, profile, by, tuple(warnings), variants, thinks, routing)
 
 
 def decide(
@@ -143,13 +155,23 @@ def decide(
     model = considered.effects.model or ask.model
     family = _family(snapshot, target, model, ask.model)
     offered = _candidates(ask, considered, target)
-    mode = _mode(_winner(offered.get("think", ()), "think" in considered.effects.forget), family, target)
-    if policy.vendor_defaults and family is not None:
-        _add_vendor(offered, family, mode, considered.task)
-    bounds = _bounds(offered, considered.effects, family, backend, Case(target, family, mode))
-    resolution = resolve(offered, _edits(ask, considered.effects, bounds, policy))
-    case = Case(target, family, mode, ask.client.spelled, bounds)
-    translation = backend.translate(resolution, case)
+    think = _winner(offered.get("think", ()), "think" in considered.effects.forget)
+    mode = _mode(think, family, target)
+
+    def translate(mode: str) -> Translation:
+        """The values for a mode: the vendor's depend on it."""
+        candidates = dict(offered)
+        if policy.vendor_defaults and family is not None:
+            _add_vendor(candidates, family, mode, considered.task)
+        bounds = _bounds(candidates, considered.effects, family, backend, Case(target, family, mode))
+        resolution = resolve(candidates, _edits(ask, considered.effects, bounds, policy))
+        return backend.translate(resolution, Case(target, family, mode, ask.client.spelled, bounds))
+
+    translation = translate(mode)
+    if think is not None and translation.resolution.value("think") is None:
+        # what is not sent switches nothing: the model thinks as it does by itself
+        mode = _mode(None, family, target)
+        translation = translate(mode)
     translation = _with_unknown(translation, ask.client)
     if ask.strict or considered.effects.strict_by:
         _refuse_changes(translation.resolution, considered.effects.strict_by)
@@ -229,7 +251,7 @@ def _candidates(ask: Ask, considered: Considered, target: Target) -> dict[str, l
     offered: dict[str, list[Candidate]] = {}
 
     def offer(values: Mapping[str, Any], layer: Layer, source: str) -> None:
-        for name, value in values.items():
+        for name, value in normal(values):
             offered.setdefault(name, []).append(Candidate(layer, source, value))
 
     if target.model is not None:
@@ -242,7 +264,9 @@ def _candidates(ask: Ask, considered: Considered, target: Target) -> dict[str, l
         offer(profile.parameters, Layer.PROFILE, f"profile {profile.name}")
     for experiment, variant, values in considered.variants:
         offer(values, Layer.EXPERIMENT, f"experiment {experiment}/{variant}")
-    for name, candidate in (*considered.effects.candidates, *ask.client.candidates):
+    for name, candidate in considered.effects.candidates:
+        offer({name: candidate.value}, candidate.layer, candidate.source)
+    for name, candidate in ask.client.candidates:
         offered.setdefault(name, []).append(candidate)
     return offered
 
@@ -259,7 +283,7 @@ def _add_vendor(offered: dict[str, list[Candidate]], family: Family, mode: str, 
     evidence = f"{recommendation.source} (grade {recommendation.grade})"
     for name, value in recommendation.values.items():
         candidate = Candidate(Layer.VENDOR, f"family {family.name}", value, evidence)
-        offered.setdefault(name, []).append(candidate)
+        offered[name] = [*offered.get(name, ()), candidate]
 
 
 def _bounds(
@@ -276,13 +300,19 @@ def _bounds(
     for name, entry in (family.parameters if family is not None else {}).items():
         if name in found and family is not None:
             special = {**entry, **(entry.get("runtime") or {}).get(case.target.runtime, {})}
-            found[name] = found[name].narrow(special.get("min"), special.get("max"), f"family {family.name}")
+            low, high = special.get("min"), special.get("max")
+            found[name] = _narrow(name, found[name], low, high, f"family {family.name}")
     for name, clamp, source in effects.clamps:
-        if name in found and CATALOG[name].type == "list":
-            found[name] = found[name].narrow_items(None if clamp.max is None else int(clamp.max), source)
-        elif name in found:
-            found[name] = found[name].narrow(clamp.min, clamp.max, source)
+        if name in found:
+            found[name] = _narrow(name, found[name], clamp.min, clamp.max, source)
     return found
+
+
+def _narrow(name: str, bounds: Bounds, low: float | None, high: float | None, source: str) -> Bounds:
+    """The bounds cut down; for a list the upper end counts its items."""
+    if CATALOG[name].type == "list":
+        return bounds.narrow_items(None if high is None else int(high), source)
+    return bounds.narrow(low, high, source)
 
 
 def _edits(ask: Ask, effects: Effects, bounds: Mapping[str, Bounds], policy: Policy) -> Edits:

@@ -46,6 +46,8 @@ class AttuneError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
+        self.decided: tuple[tuple[bytes, bytes], ...] = ()
+        """The `X-Tuning-*` headers, when a decision had been made before things went wrong."""
 
     def body(self) -> dict[str, Any]:
         """The error object in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""

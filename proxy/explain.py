@@ -71,14 +71,17 @@ def headers(decision: Decision, warnings: Iterable[str] = ()) -> list[tuple[str,
 
 
 def changes(resolution: Resolution) -> list[str]:
-    """What is not as the client asked, like `temperature=1.0;clamped-from=1.6`. No item holds a `, `."""
+    """What is not as the client asked, like `temperature=1.0;clamped-from=1.6`. No item holds a `, `.
+
+    A drop that changes nothing, such as a `mirostat` of 0 where there is none, is no change.
+    """
     out = []
     for name, decided in resolution.parameters.items():
         notes = _notes(decided)
         if notes:
             out.append(f"{name}={_value(decided.value)};" + ";".join(notes))
     for name, gone in resolution.dropped.items():
-        if gone.layer is Layer.CLIENT or gone.layer is Layer.RULE_SET:
+        if gone.layer in (Layer.CLIENT, Layer.RULE_SET) and not gone.harmless:
             out.append(f"{quote(name)};dropped={_safe(gone.code)}")
     return out
 

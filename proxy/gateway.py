@@ -151,6 +151,7 @@ class Gateway:
             try:
                 return await self._attempt(incoming, upstream, write(incoming, prepared))
             except (UpstreamError, TooManyRequests) as fault:
+                fault.decided = prepared.headers
                 if isinstance(fault, UpstreamError) and not fault.retryable:
                     raise
                 log.warning("upstream %s: %s", upstream.name, fault)
@@ -158,12 +159,15 @@ class Gateway:
                 prepared = None
         raise _last_word(failure)
 
-    def _decide(self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: bool) -> Prepared:
-        """The decision for one target that the request is bound for."""
-        prepared = self._decider.decide(snapshot, self.fleet.generation, incoming, target, moved=moved)
-        if isinstance(prepared, Moved):
-            raise NoHealthyUpstream("a rule's route changed while the request was on its way")
-        return prepared
+    def _decide(
+        self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: Moved | None
+    ) -> Prepared:
+        """The decision for a target that stands, even if this target's rules would send the request on."""
+        while True:
+            prepared = self._decider.decide(snapshot, self.fleet.generation, incoming, target, moved)
+            if isinstance(prepared, Prepared):
+                return prepared
+            moved = prepared
 
     async def explain(self, incoming: Incoming) -> Written:
         """What `open` would send, without sending it."""
@@ -175,9 +179,9 @@ class Gateway:
 
     async def _route(
         self, snapshot: Snapshot, incoming: Incoming
-    ) -> tuple[list[Upstream], bool, str, Prepared | None]:
-        """The upstreams to try, best first, whether a rule chose them, the model to ask for, and the decision
-        for the first of them if it is made already."""
+    ) -> tuple[list[Upstream], Moved | None, str, Prepared | None]:
+        """The upstreams to try, best first, the rules' word if they chose them, the model to ask for, and the
+        decision for the first of them if it is made already."""
         model = incoming.model
         if not self.fleet.settled:
             await self.fleet.ready_for(model)
@@ -186,10 +190,10 @@ class Gateway:
         except AttuneError:
             upstreams = await self._look_first(snapshot, incoming)
         target = upstreams[0].target(model)
-        chosen = self._decider.decide(snapshot, self.fleet.generation, incoming, target, moved=False)
+        chosen = self._decider.decide(snapshot, self.fleet.generation, incoming, target)
         if not isinstance(chosen, Moved):
-            return upstreams, False, model, chosen
-        return await self._find(chosen.model, chosen.upstreams), True, chosen.model, None
+            return upstreams, None, model, chosen
+        return await self._find(chosen.model, chosen.upstreams), chosen, chosen.model, None
 
     async def _find(self, model: str, only: tuple[str, ...] | None = None) -> list[Upstream]:
         """The upstreams for a model; for one that nobody serves so far they are looked at once more."""
@@ -206,7 +210,7 @@ class Gateway:
         except AttuneError:
             for upstream in self.fleet.upstreams.values():
                 target = upstream.target(incoming.model)
-                found = self._decider.decide(snapshot, self.fleet.generation, incoming, target, moved=False)
+                found = self._decider.decide(snapshot, self.fleet.generation, incoming, target)
                 if isinstance(found, Moved):
                     return [upstream]
             raise
@@ -319,9 +323,13 @@ def _timeouts(profile: Profile | None, usual: Timeouts) -> Timeouts | None:
 
 def _last_word(failure: AttuneError | None) -> AttuneError:
     """What the client is told when every upstream failed."""
-    if isinstance(failure, UpstreamUnreachable) or failure is None:
-        return NoHealthyUpstream(f"no healthy upstream: {failure}" if failure else "no healthy upstream")
-    return failure
+    if failure is None:
+        return NoHealthyUpstream("no healthy upstream")
+    if not isinstance(failure, UpstreamUnreachable):
+        return failure
+    error = NoHealthyUpstream(f"no healthy upstream: {failure}")
+    error.decided = failure.decided
+    return error
 
 
 def _length(body: bytes) -> tuple[bytes, bytes]:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.backends.facts import NumCtxPolicy, Target
-from proxy.decider import Decider, Incoming, Moved, Prepared, ask
-from proxy.decision import consider
+from proxy.decider import Decider, Incoming, Moved, Prepared
 from proxy.rules.match import globs
 from proxy.rules.rule import UpstreamEntry
 from proxy.snapshot import Snapshot
@@ -65,12 +64,11 @@ def explain(snapshot: Snapshot, incoming: Incoming, decider: Decider, scene: Sce
 
 
 def _decide(snapshot: Snapshot, incoming: Incoming, decider: Decider, scene: Scene) -> Prepared:
-    found = decider.decide(snapshot, 0, incoming, scene.target(incoming.model), moved=False)
-    if not isinstance(found, Moved):
-        return found
-    target = scene.target(found.model, found.upstreams)
-    asked = ask(snapshot, incoming)
-    return decider.finish(snapshot, asked, consider(snapshot, asked, target), target)
+    found = decider.decide(snapshot, 0, incoming, scene.target(incoming.model))
+    while isinstance(found, Moved):
+        target = scene.target(found.model, found.upstreams)
+        found = decider.decide(snapshot, 0, incoming, target, found)
+    return found
 
 
 def _names(entry: UpstreamEntry, model: str) -> bool:

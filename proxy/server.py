@@ -1,19 +1,11 @@
-"""I/O. Runs the application: sockets, workers, and an end that lets streams finish.
-
-On SIGTERM readiness turns false; after `drain_delay` new work is refused, the listening socket closes, and
-running streams get `drain_timeout` to end. A second signal, or SIGINT, does not wait for the delay.
-"""
+"""I/O. Runs the application: sockets, workers, exit codes."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import os
-import signal
 import socket
 from collections.abc import Callable
-from types import FrameType
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -22,39 +14,21 @@ from proxy.api.auth import Auth, admin_key, check_exposure
 from proxy.app import App
 from proxy.settings import PREFIX, Settings
 
-log = logging.getLogger("attune")
-
 KEEP_ALIVE = 75
 """Seconds an idle client connection is kept; longer than the clients' own pools keep theirs."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with a drain before the listening socket closes."""
+    """uvicorn's server, which says where it listens."""
 
-    def __init__(self, config: uvicorn.Config, app: App, ready: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._app = app
         self._ready = ready
-        self._signals = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self.servers and self.servers[0].sockets:
             self._ready(_address(self.servers[0].sockets[0]))
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._signals += 1
-        self._app.unready()
-        delay = self._app.settings.drain_delay
-        if self._signals > 1 or delay == 0 or sig == signal.SIGINT:
-            self._end(sig, frame)
-            return
-        log.info("draining: unready for %g s, then no new connections", delay)
-        asyncio.get_running_loop().call_later(delay, self._end, sig, frame)
-
-    def _end(self, sig: int, frame: FrameType | None) -> None:
-        self._app.refuse()
-        super().handle_exit(sig, frame)
 
 
 def config(app: App | str, settings: Settings, *, factory: bool = False) -> uvicorn.Config:
@@ -84,9 +58,9 @@ def run(settings: Settings, ready: Callable[[str], None], *, demo: bool = False)
     check_exposure(settings, Auth(admin_key(settings)))
     if settings.workers > 1:
         return _run_workers(settings, ready)
-    app = App(settings, os.environ, demo=demo)
+    app = App(settings, os.environ, demo=demo, own_process=True)
     app.files.load()
-    server = Server(config(app, settings), app, ready)
+    server = Server(config(app, settings), ready)
     server.run()
     return 0 if server.started else 1
 

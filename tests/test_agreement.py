@@ -309,7 +309,11 @@ def check_wire(decision: dict[str, Any], recorded: dict[str, Any]) -> None:
 
 def changed(decision: dict[str, Any]) -> set[str]:
     """The names of what is not as the client asked."""
-    names = {name for name, entry in decision["dropped"].items() if entry["layer"] in ("client", "rule-set")}
+    names = {
+        name
+        for name, entry in decision["dropped"].items()
+        if entry["layer"] in ("client", "rule-set") and not entry.get("harmless")
+    }
     for name, entry in decision["parameters"].items():
         other = "requested" in entry and exact(entry["requested"]) != exact(entry["value"])
         if other or entry.get("appended") or entry.get("forgotten"):

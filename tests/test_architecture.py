@@ -20,7 +20,7 @@ LINES = (
     ("decision",),
     ("decider", "explain"),
     ("writing",),
-    ("gateway", "reload", "offline"),
+    ("gateway", "reload", "offline", "drain"),
     ("api",),
     ("app",),
     ("server",),

@@ -326,7 +326,6 @@ async def test_the_demo_decides_as_any_ollama_does() -> None:
         assert said["upstream_body"]["options"] == {"mirostat": 2, "temperature": 0, "num_predict": 5}
 
 
-@pytest.mark.xfail(strict=True, reason="rules are matched anew, against the model that they chose")
 async def test_a_route_stands_whatever_the_other_model_can_do() -> None:
     rules = """
 rules:

@@ -32,7 +32,7 @@ def decided(
     headers = {b"x-tuning-task": str(task).encode()} if task else {}
     chat = parse_chat(orjson.dumps({"model": "m", "messages": messages, **body}))
     incoming = Incoming(chat, "m", "m", profile, headers, Caller(), "r1")
-    prepared = Decider(Policy()).decide(snapshot, 0, incoming, Target("gpu", "ollama"), moved=False)
+    prepared = Decider(Policy()).decide(snapshot, 0, incoming, Target("gpu", "ollama"))
     assert isinstance(prepared, Prepared)
     return write(incoming, prepared)
 
@@ -69,7 +69,7 @@ def test_rules_edit_what_stands_then_and_every_hand_is_named(snapshot: Snapshot)
 def test_messages_are_not_rewritten_when_nothing_edits_them(snapshot: Snapshot) -> None:
     chat = parse_chat(b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}]}')
     incoming = Incoming(chat, "m", "m", None, {}, Caller(), "r1")
-    prepared = Decider(Policy()).decide(snapshot, 0, incoming, Target("gpu", "ollama"), moved=False)
+    prepared = Decider(Policy()).decide(snapshot, 0, incoming, Target("gpu", "ollama"))
     assert isinstance(prepared, Prepared)
 
     assert system_prompt(incoming, prepared) == (None, None)

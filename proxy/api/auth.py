@@ -49,6 +49,8 @@ def admin_key(settings: Settings) -> str | None:
         key = Path(settings.admin_key_file).read_text().strip()
     except OSError as fault:
         raise ConfigurationError(f"ATTUNE_ADMIN_KEY_FILE: {fault.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError("ATTUNE_ADMIN_KEY_FILE: the file is not UTF-8 text") from None
     if len(key) < 8:
         raise ConfigurationError("ATTUNE_ADMIN_KEY_FILE: the key must have at least 8 characters")
     return key

@@ -111,6 +111,7 @@ async def send_error(send: Send, error: AttuneError, rid: str) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", rid.encode()),
+        *error.decided,
         *((name.encode(), value.encode("latin-1")) for name, value in error.headers()),
     ]
     if not isinstance(error, ClientError):

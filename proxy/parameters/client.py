@@ -72,6 +72,17 @@ def read(fields: Mapping[str, Any], soft_switch: bool | None = None) -> Asked:
     return Asked(tuple(found), reading.unknown, tuple(_disagreements(found)), frozenset(reading.spelled))
 
 
+def normal(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Parameter values of a profile, rule or variant, with a template's thinking switch said as `think`."""
+    for name, value in values.items():
+        switches = [s for s in KWARG_SWITCHES if name == KWARGS and isinstance(value.get(s), bool)]
+        rest = {k: v for k, v in value.items() if k not in switches} if switches else value
+        if rest or not switches:
+            yield name, rest
+        if switches and "think" not in values:
+            yield "think", value[switches[-1]]
+
+
 def soft_switch(text: str) -> bool | None:
     """Whether a text's last `/think` or `/no_think` word switches thinking on or off; `None`: neither."""
     for word in reversed(text.split()):

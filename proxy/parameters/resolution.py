@@ -103,7 +103,8 @@ class Dropped:
 
     def to_json(self) -> dict[str, Any]:
         out = {"value": self.value, "layer": self.layer.label, "source": self.source}
-        return out | {"reason": self.reason}
+        out["reason"] = self.reason
+        return out | {"harmless": True} if self.harmless else out
 
 
 @dataclass(frozen=True, slots=True)

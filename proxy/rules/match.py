@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.rules.rule import Match, Rule
@@ -79,14 +79,17 @@ def compile_match(match: Match) -> Compiled:
     return Compiled(tuple(tests))
 
 
-def walk(rules: Sequence[tuple[Rule, Compiled]], facts: Facts, *, fixed_task: bool) -> Walk:
+def walk(
+    rules: Sequence[tuple[Rule, Compiled]], facts: Facts, *, fixed_task: bool, kept: Container[str] = ()
+) -> Walk:
     """The matched rules in file order, up to one that says `stop`.
 
-    A `task` set by a rule is what later rules see, unless `fixed_task`: the client named the task.
+    A `task` set by a rule is what later rules see, unless `fixed_task`: the client named the task. Rules
+    named in `kept` apply in any case.
     """
     matched: list[Rule] = []
     for rule, compiled in rules:
-        if not compiled.holds(facts):
+        if rule.name not in kept and not compiled.holds(facts):
             continue
         matched.append(rule)
         if rule.task is not None and not fixed_task:
