@@ -217,7 +217,8 @@ class Gateway:
 
     async def _attempt(self, incoming: Incoming, upstream: Upstream, written: Written) -> Reply | StreamReply:
         """One try at one upstream."""
-        place = await upstream.place()
+        profile = written.prepared.decision.considered.profile
+        place = await upstream.place(profile.circuit_breaker if profile is not None else None)
         reply: Reply | StreamReply | None = None
         try:
             reply = await self._send(incoming, upstream, written, place)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from proxy.backends.facts import ModelFacts, NumCtxPolicy, Target
 from proxy.errors import TooManyRequests, UpstreamUnreachable
+from proxy.parameters.profiles import CircuitBreaker
 from proxy.rules.rule import UpstreamEntry
 from proxy.upstream.breaker import Breaker, State
 from proxy.upstream.origin import Origin, Timeouts
@@ -38,23 +39,33 @@ class Place:
 
     upstream: Upstream
     trial: bool
+    own: Breaker | None = None
+    """The breaker of the profile that the call is under, beside the upstream's."""
+    own_trial: bool = False
     open: bool = field(default=True)
 
     def success(self) -> None:
         """The upstream answered."""
         self.upstream.breaker.success(self.trial)
-        self.trial = False
+        if self.own is not None:
+            self.own.success(self.own_trial)
+        self.trial = self.own_trial = False
 
     def failure(self) -> None:
         """The upstream failed in a way that says something about its health."""
-        self.upstream.breaker.failure(self.trial, time.monotonic())
-        self.trial = False
+        now = time.monotonic()
+        self.upstream.breaker.failure(self.trial, now)
+        if self.own is not None:
+            self.own.failure(self.own_trial, now)
+        self.trial = self.own_trial = False
 
     def leave(self) -> None:
         """Give the place back."""
         if self.open:
             self.open = False
             self.upstream.breaker.end(self.trial)
+            if self.own is not None:
+                self.own.end(self.own_trial)
             self.upstream.give_back()
 
 
@@ -75,6 +86,7 @@ class Upstream:
         self.met = entry.runtime is not None
         """Whether its runtime is known, so that a request can be put into its words."""
         self._policy: NumCtxPolicy = entry.num_ctx or num_ctx
+        self._own_breakers: dict[tuple[int | None, float | None, int | None], Breaker] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._globs = [re.compile(fnmatch.translate(g.lower())) for g in entry.models]
         self._named = frozenset(g.lower() for g in entry.models if not re.search(r"[*?\[]", g))
@@ -171,8 +183,8 @@ class Upstream:
                 self._targets[model] = target
         return target
 
-    async def place(self) -> Place:
-        """A place for one request, waited for in a bounded queue.
+    async def place(self, limits: CircuitBreaker | None = None) -> Place:
+        """A place for one request, waited for in a bounded queue. `limits` are those of the call's profile.
 
         Raises `TooManyRequests` beyond the queue, `UpstreamUnreachable` when the breaker opened meanwhile.
         """
@@ -182,13 +194,27 @@ class Upstream:
         else:
             self.active += 1
         breaker = self.breaker
-        if breaker.opened_at is None:
-            return Place(self, False)
+        own = self._own_breaker(limits) if limits is not None else None
+        if breaker.opened_at is None and (own is None or own.opened_at is None):
+            return Place(self, False, own)
         now = time.monotonic()
-        if not breaker.allows(now):
+        if not breaker.allows(now) or not (own is None or own.allows(now)):
             self.give_back()
             raise UpstreamUnreachable(f"{self.name} failed too often")
-        return Place(self, breaker.begin(now))
+        return Place(self, breaker.begin(now), own, own is not None and own.begin(now))
+
+    def _own_breaker(self, limits: CircuitBreaker) -> Breaker | None:
+        """The breaker of calls under a profile; profiles with the same thresholds share one."""
+        key = (limits.failure_threshold, limits.failure_timeout, limits.half_open_requests)
+        if key == (None, None, None):
+            return None
+        if key not in self._own_breakers:
+            usual = self.breaker
+            threshold, cooldown, trials = key
+            self._own_breakers[key] = Breaker(
+                threshold or usual.threshold, cooldown or usual.cooldown, trials or usual.trials
+            )
+        return self._own_breakers[key]
 
     def give_back(self) -> None:
         """Hand the place to the next one waiting, or free it."""

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.backends.facts import ModelFacts
 from proxy.errors import TooManyRequests, UpstreamUnreachable
+from proxy.parameters.profiles import CircuitBreaker
 from proxy.rules.rule import UpstreamEntry
 from proxy.upstream.breaker import State
 from proxy.upstream.origin import Timeouts
@@ -234,6 +235,47 @@ async def test_half_open_lets_one_through_and_its_leaving_without_a_word_frees_t
     trial.success()
     trial.leave()
     assert (gpu.state(), gpu.breaker.trying, gpu.active) == (State.CLOSED, 0, 0)
+
+
+# Breakers of profiles
+
+
+async def test_a_profiles_breaker_opens_sooner_for_calls_under_it_alone() -> None:
+    gpu, strict = upstream(), CircuitBreaker(failure_threshold=2, failure_timeout=60)
+    for _ in range(2):
+        place = await gpu.place(strict)
+        place.failure()
+        place.leave()
+    with pytest.raises(UpstreamUnreachable, match="gpu failed too often"):
+        await gpu.place(strict)
+    other = await gpu.place(CircuitBreaker(failure_threshold=3))
+    other.leave()
+    (await gpu.place()).leave()
+    assert (gpu.active, gpu.breaker.failures) == (0, 2)
+
+
+async def test_a_profiles_breaker_closes_after_a_good_trial() -> None:
+    gpu, strict = upstream(), CircuitBreaker(failure_threshold=1, failure_timeout=1e-9, half_open_requests=1)
+    place = await gpu.place(strict)
+    place.failure()
+    place.leave()
+    trial = await gpu.place(strict)
+    assert trial.own_trial
+    with pytest.raises(UpstreamUnreachable):
+        await gpu.place(strict)
+    trial.success()
+    trial.leave()
+    after = await gpu.place(strict)
+    assert not after.own_trial
+    after.leave()
+    assert gpu.active == 0
+
+
+async def test_a_profile_that_sets_timeouts_only_has_no_breaker_of_its_own() -> None:
+    gpu = upstream()
+    place = await gpu.place(CircuitBreaker())
+    assert place.own is None
+    place.leave()
 
 
 # Names
