@@ -69,7 +69,7 @@ async def test_what_it_would_refuse_is_held_and_what_it_would_ignore_is_dropped(
     assert tuning["parameters"]["repeat_penalty"]["wire"] == "repetition_penalty"
     assert set(tuning["dropped"]) == {"num_ctx", "mirostat", "typical_p", "repeat_last_n"}
     changed = reply.headers["x-tuning-changed"]
-    for words in ("temperature=2;clamped-from=3", "mirostat;dropped=unsupported-by-vllm-0.32"):
+    for words in ("temperature=2.0;clamped-from=3", "mirostat;dropped=unsupported-by-vllm-0.32"):
         assert words in changed
 
 
