@@ -22,7 +22,7 @@ from proxy.api import operations
 from proxy.api.admin import RESOURCES
 from proxy.api.admin.resource import Call, Resource
 from proxy.api.auth import Auth, admin_key
-from proxy.api.edge import Receive, Scope, Send, as_error, read_body, request_id
+from proxy.api.edge import Receive, Scope, Send, as_error, check_json, read_body, request_id
 from proxy.api.v1 import CHAT, V1
 from proxy.decider import Decider
 from proxy.decision import Policy
@@ -158,10 +158,13 @@ class App:
             Route(CHAT, self._never, methods=["POST"]),
         ]
         routes += [Route(path, self._resource(call), methods=[method]) for method, path, call in RESOURCES]
-        return Starlette(
+        app = Starlette(
             routes=routes,
             exception_handlers={AttuneError: _on_error, HTTPException: _on_http_error, Exception: _on_error},
         )
+        # A redirect would be built from the client's own Host.
+        app.router.redirect_slashes = False
+        return app
 
     async def _readyz(self, _: Request) -> Response:
         status, body = operations.readyz(self._ready, self.files.faults)
@@ -183,6 +186,7 @@ class App:
         async def endpoint(request: Request) -> Response:
             headers = dict(request.scope["headers"])
             caller = self._auth.caller(headers)
+            check_json(headers)
             body = await read_body(headers, request.receive, self.settings.max_body)
             call = Call(self.v1, caller, self.files, body, headers, request.scope["attune.request_id"])
             return JSONResponse(await resource(call))
@@ -240,7 +244,8 @@ async def _livez(_: Request) -> Response:
 
 async def _on_error(request: Request, fault: Exception) -> Response:
     error = as_error(fault, request.scope["attune.request_id"])
-    return JSONResponse(error.body(), error.status, dict(error.headers()))
+    decided = {name.decode(): value.decode("latin-1") for name, value in error.decided}
+    return JSONResponse(error.body(), error.status, {**decided, **dict(error.headers())})
 
 
 async def _on_http_error(request: Request, fault: Exception) -> Response:

@@ -25,6 +25,7 @@ from proxy.decision import (
     consider,
     decide,
 )
+from proxy.errors import ClientError, RejectedByRule
 from proxy.openai.messages import switch_texts
 from proxy.openai.request import ChatRequest
 from proxy.parameters.client import FIELDS, read, soft_switch
@@ -114,11 +115,20 @@ class Decider:
         self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: Moved | None
     ) -> Prepared | Moved:
         asked = ask(snapshot, incoming)
-        considered = consider(snapshot, asked, target, moved.considered if moved else None)
+        try:
+            considered = consider(snapshot, asked, target, moved.considered if moved else None)
+        except RejectedByRule as refusal:
+            refusal.decided = _encoded(explain.about(None, refusal.rules, target))
+            raise
         effects = considered.effects
         if moved is None and (effects.upstreams is not None or effects.model is not None):
             return Moved(effects.model or incoming.model, effects.upstreams, considered, target)
-        decision = decide(snapshot, asked, considered, target, BACKENDS[target.runtime], self.policy)
+        try:
+            decision = decide(snapshot, asked, considered, target, BACKENDS[target.runtime], self.policy)
+        except ClientError as refusal:
+            profile = considered.profile.name if considered.profile else None
+            refusal.decided = _encoded(explain.about(profile, effects.names, target))
+            raise
         return Prepared(decision, encode_headers(decision))
 
 
@@ -139,7 +149,11 @@ def ask(snapshot: Snapshot, incoming: Incoming) -> Ask:
 
 def encode_headers(decision: Decision, warnings: tuple[str, ...] = ()) -> tuple[tuple[bytes, bytes], ...]:
     """The `X-Tuning-*` headers as a server sends them."""
-    return tuple((n.encode(), v.encode("latin-1")) for n, v in explain.headers(decision, warnings))
+    return _encoded(explain.headers(decision, warnings))
+
+
+def _encoded(headers: list[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((n.encode(), v.encode("latin-1")) for n, v in headers)
 
 
 def _looked_at(snapshot: Snapshot, headers: Mapping[bytes, bytes]) -> dict[str, str]:

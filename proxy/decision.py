@@ -36,6 +36,8 @@ from proxy.rules.match import Facts, walk
 from proxy.snapshot import Snapshot
 
 PROFILE_HEADER = "x-tuning-profile"
+MOST_NAMED = 30
+"""Profiles that an error lists."""
 TASK_HEADER = "x-tuning-task"
 SESSION_HEADER = "x-tuning-session"
 STRICT_HEADER = "x-tuning-strict"
@@ -141,7 +143,7 @@ def consider(snapshot: Snapshot, ask: Ask, target: Target, first: Considered | N
     if first is not None:
         effects.model, effects.upstreams = first.effects.model, first.effects.upstreams
     if effects.reject is not None:
-        raise RejectedByRule(effects.reject.message, status=effects.reject.status)
+        raise RejectedByRule(effects.reject.message, status=effects.reject.status, rules=effects.names)
     profile, by = _choose_profile(snapshot, ask, effects, walked.task)
     variants = tuple(_variants(snapshot, ask, replace(facts, task=walked.task)))
     routing = frozenset(rule.name for rule in walked.rules if rule.route is not None)
@@ -173,9 +175,11 @@ def decide(
         mode = _mode(None, family, target)
         translation = translate(mode)
     translation = _with_unknown(translation, ask.client)
-    if ask.strict or considered.effects.strict_by:
-        _refuse_changes(translation.resolution, considered.effects.strict_by)
-    plan = Plan(model, translation, orjson.dumps(translation.fields)[1:-1])
+    strict = ask.strict or considered.effects.strict_by is not None
+    if strict:
+        _refuse_changes(translation.resolution, considered.effects.strict_by, ask.client.spelled)
+    able = target.model.capabilities if target.model is not None else None
+    plan = Plan(model, translation, orjson.dumps(translation.fields)[1:-1], capabilities=able, strict=strict)
     warnings = (*considered.warnings, *ask.client.warnings, *translation.resolution.warnings)
     return Decision(ask.model, target, family, mode, considered, plan, snapshot.hash, warnings)
 
@@ -226,10 +230,16 @@ def _choose_profile(
 def _profile(snapshot: Snapshot, name: str) -> Profile:
     profile = snapshot.profiles.get(name) or snapshot.profiles_by_id.get(name)
     if profile is None:
-        raise UnknownProfile(
-            f"there is no profile {show(name)}{hint(name, snapshot.profiles)}", param="profile"
-        )
+        raise UnknownProfile(unknown_profile(name, snapshot), param="profile")
     return profile
+
+
+def unknown_profile(name: str, snapshot: Snapshot) -> str:
+    """What to say of a profile that nobody has: near names, or if there are none the first few."""
+    near = hint(name, snapshot.profiles)
+    some = list(snapshot.profiles)[:MOST_NAMED]
+    rest = f"; there are: {', '.join(some)}" + (", ..." if len(snapshot.profiles) > MOST_NAMED else "")
+    return f"there is no profile {show(name)}{near or (rest if some else '')}"
 
 
 def _variants(snapshot: Snapshot, ask: Ask, facts: Facts) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -332,10 +342,11 @@ def _with_unknown(translation: Translation, client: Asked) -> Translation:
     return Translation(resolution, translation.fields, translation.one_tool_call)
 
 
-def _refuse_changes(resolution: Resolution, rule: str | None) -> None:
-    """Strict: nothing that the client named may be clamped or dropped."""
+def _refuse_changes(resolution: Resolution, rule: str | None, spelled: frozenset[str]) -> None:
+    """Strict: nothing that the client named may be clamped or dropped. It hears its own spelling."""
     by = f" (rule {rule})" if rule else ""
-    for name, d in resolution.parameters.items():
+    for known, d in resolution.parameters.items():
+        name = _spelling(known, spelled)
         if d.layer is Layer.CLIENT and d.clamps:
             before = show(d.clamps[0].before)
             why = "; ".join(c.by for c in d.clamps)
@@ -344,8 +355,15 @@ def _refuse_changes(resolution: Resolution, rule: str | None) -> None:
             )
         if d.forgotten_by:
             raise StrictViolation(f"strict{by}: {name} would be forgotten by {d.forgotten_by}", param=name)
-    for name, gone in resolution.dropped.items():
+    for known, gone in resolution.dropped.items():
+        name = _spelling(known, spelled)
         if gone.layer is Layer.CLIENT and not gone.harmless:
             raise StrictViolation(
                 f"strict{by}: {name} is {show(gone.value)}, but would be dropped: {gone.reason}", param=name
             )
+
+
+def _spelling(name: str, spelled: frozenset[str]) -> str:
+    """What the client called a parameter."""
+    known = CATALOG.get(name)
+    return next((s for s in known.spellings if s in spelled), name) if known is not None else name

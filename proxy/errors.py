@@ -101,9 +101,11 @@ class RejectedByRule(ClientError):
 
     code = "attune_rejected_by_rule"
 
-    def __init__(self, message: str, *, status: int = 403) -> None:
+    def __init__(self, message: str, *, status: int = 403, rules: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.status = status
+        self.rules = rules
+        """The rules that matched."""
 
 
 class Unauthenticated(ClientError):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
+from proxy.backends.facts import Target
 from proxy.decision import Decision
 from proxy.parameters.layers import Layer
 from proxy.parameters.resolution import Decided, Resolution
@@ -51,19 +52,24 @@ def to_json(
     return out
 
 
+def about(profile: str | None, rules: Iterable[str], target: Target) -> list[tuple[str, str]]:
+    """The headers that stand before any value is decided: profile, rules and upstream."""
+    out = [("x-tuning-profile", profile)] if profile is not None else []
+    names = _joined(map(_safe, rules), ",")
+    if names:
+        out.append(("x-tuning-rules", names))
+    if target.upstream is not None:
+        out.append(("x-tuning-upstream", target.upstream))
+    return out
+
+
 def headers(decision: Decision, warnings: Iterable[str] = ()) -> list[tuple[str, str]]:
     """The `X-Tuning-*` response headers that say what was decided."""
-    considered = decision.considered
-    out: list[tuple[str, str]] = []
-    if considered.profile is not None:
-        out.append(("x-tuning-profile", considered.profile.name))
-    if considered.effects.names:
-        out.append(("x-tuning-rules", _joined(map(_safe, considered.effects.names), ",")))
+    profile = decision.considered.profile
+    out = about(profile.name if profile else None, decision.considered.effects.names, decision.target)
     changed = changes(decision.resolution)
     if changed:
         out.append(("x-tuning-changed", _joined(changed, ", ")))
-    if decision.target.upstream is not None:
-        out.append(("x-tuning-upstream", decision.target.upstream))
     said = [*decision.warnings, *warnings]
     if said:
         out.append(("x-tuning-warnings", _joined(map(_safe, said), "; ")))

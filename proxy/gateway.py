@@ -22,6 +22,7 @@ from proxy.backends.failure import refused
 from proxy.decider import Decider, Incoming, Moved, Prepared
 from proxy.errors import (
     AttuneError,
+    ClientError,
     NoHealthyUpstream,
     TooManyRequests,
     UpstreamBroken,
@@ -150,8 +151,10 @@ class Gateway:
                 prepared = self._decide(snapshot, incoming, upstream.target(model), moved)
             try:
                 return await self._attempt(incoming, upstream, write(incoming, prepared))
-            except (UpstreamError, TooManyRequests) as fault:
+            except (UpstreamError, ClientError) as fault:
                 fault.decided = prepared.headers
+                if isinstance(fault, ClientError) and not isinstance(fault, TooManyRequests):
+                    raise
                 if isinstance(fault, UpstreamError) and not fault.retryable:
                     raise
                 log.warning("upstream %s: %s", upstream.name, fault)

@@ -83,7 +83,7 @@ class Settings(BaseModel):
     protected: Literal["allow", "drop"] = Field(
         "allow", description="Whether clients may set load-time parameters, which affect others."
     )
-    max_body: int = Field(32 * 1024 * 1024, ge=1024, description="Longest request body, in bytes.")
+    max_body: int = Field(32 * 1024 * 1024, ge=1, description="Longest request body, in bytes.")
     admin_key: Secret | None = Field(None, repr=False, description="A key with all rights.")
     admin_key_file: str | None = Field(None, description="File that holds the admin key.")
     discover_every: Seconds = Field(15.0, gt=0, description="Seconds between two looks at each upstream.")

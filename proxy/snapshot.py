@@ -56,6 +56,8 @@ class Snapshot:
     tasks: frozenset[str]
     """The tasks that a request can have."""
     sources: tuple[Source, ...]
+    rule_files: Mapping[str, str]
+    """Rule -> the file that it stands in."""
 
 
 def faults(files: Sequence[Parsed]) -> list[RuleFault]:
@@ -84,6 +86,7 @@ def build(files: Sequence[Parsed]) -> Snapshot:
         headers=_headers([*(r.match for r, _ in rules), *(e.match for e, _ in experiments)]),
         tasks=known_tasks(files),
         sources=sources(files),
+        rule_files=MappingProxyType({r.name: p.file for p, c in contents for r in c.rules}),
     )
 
 

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
 GENERATED = tuple(
-    DOCS / f"{name}.md" for name in ("architecture", "resolution", "ollama", "vllm", "settings", "http")
+    DOCS / f"{name}.md"
+    for name in ("architecture", "resolution", "parameters", "rules", "ollama", "vllm", "settings", "http")
 )
 """Pages whose generated parts are made here."""
 

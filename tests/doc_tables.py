@@ -14,6 +14,8 @@ from proxy import offline
 from proxy.backends import ollama, ollama_think, vllm
 from proxy.backends.backend import Backend, Case
 from proxy.backends.facts import ModelFacts, NumCtxPolicy, Target
+from proxy.backends.openai import WORDS
+from proxy.backends.support import support_table
 from proxy.decider import Decider, Incoming
 from proxy.decision import Caller, Policy
 from proxy.openai.request import parse_chat
@@ -23,6 +25,7 @@ from proxy.parameters.layers import Layer
 from proxy.parameters.resolution import Candidate
 from proxy.parameters.resolve import Edits, resolve
 from proxy.reload import RuleFiles
+from proxy.rules.schema import rules_reference
 from proxy.settings import table as settings_table
 from proxy.snapshot import Snapshot, build
 from tests.error_samples import SAMPLES
@@ -215,11 +218,17 @@ def vllm_names() -> str:
     """Every parameter that vLLM takes: its name there, since when, and how far its values may go."""
     held = _vllm_limits()
     rows = [
-        (code(n), code(vllm.WIRE[n]), _dotted(vllm.SINCE.get(n)), held.get(n, ""))
+        (
+            code(n),
+            code(vllm.WIRE[n]),
+            _dotted(vllm.SINCE.get(n)),
+            _dotted(vllm.REMOVED.get(n)),
+            held.get(n, ""),
+        )
         for n in CATALOG
         if n in vllm.WIRE
     ]
-    return table(("parameter", "vLLM's name", "since", "held to"), rows)
+    return table(("parameter", "vLLM's name", "since", "until", "held to"), rows)
 
 
 def vllm_gaps() -> str:
@@ -233,7 +242,7 @@ def vllm_gaps() -> str:
 
 def vllm_efforts() -> str:
     """The effort levels, and since when each is taken."""
-    rows = [(code(n), _dotted(vllm.EFFORTS_SINCE.get(n)) or "always") for n in vllm.EFFORTS]
+    rows = [(code(n), _dotted(vllm.EFFORTS_SINCE.get(n)) or "always") for n in WORDS]
     return table(("level", "since"), rows)
 
 
@@ -248,6 +257,13 @@ EDGES: Sequence[tuple[Mapping[str, Any], str, str]] = (
     ({"min_tokens": 50, "max_tokens": 20}, "0.32.0", "it may not be above `max_tokens`"),
     ({"thinking_token_budget": -5}, "0.32.0", "only -1 means no limit"),
     ({"stop": ["", "a"]}, "0.32.0", "empty texts are refused"),
+    ({"guided_regex": "a+"}, "0.32.0", "`structured_outputs` took the place of `guided_*` in 0.12"),
+    ({"guided_regex": "a+"}, "0.10.2", "the older name, sent as it is"),
+    (
+        {"guided_choice": ["a", "b"], "guided_regex": "a+"},
+        "0.32.0",
+        f"one constraint is taken, the first of {codes(vllm.CONSTRAINTS)}",
+    ),
     ({"repeat_last_n": 0}, "0.32.0", "switches the penalty off, as on Ollama: vLLM has no window"),
 )
 """Values, a version, and why they do not go upstream as they are."""
@@ -337,6 +353,8 @@ def _when(error: Exception) -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
+    "parameters": support_table,
+    "rules reference": rules_reference,
     "rooms": rooms,
     "import order": import_order,
     "layers": layers,

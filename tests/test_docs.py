@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from proxy.api.admin import RESOURCES
-from proxy.backends import ollama, vllm
+from proxy.backends import ollama_lost, vllm
 from proxy.cli import main
 from proxy.decider import LONGEST_VALUE, MOST
 from proxy.explain import LONGEST_HEADER
@@ -262,7 +262,7 @@ def test_every_call_is_described() -> None:
 
 def test_every_field_that_is_translated_for_ollama_is_described() -> None:
     fields = set(spans(text_of("ollama.md")))
-    assert sorted(ollama.READ - FIELDS - fields) == []
+    assert sorted(ollama_lost.READ - FIELDS - fields) == []
 
 
 RECORDS = sorted((DOCS / "decisions").glob("*.md"))

@@ -19,8 +19,8 @@ PATH = "/v1/chat/completions"
 PATIENCE = 5.0
 MAX_BODY = 1024 * 1024
 AT_ONCE = 8
-HEADERS = {"date", "content-type", "content-length", "x-request-id"}
-"""All that an error may carry."""
+HEADERS = {"date", "content-type", "content-length", "x-request-id", "x-tuning-upstream"}
+"""All that an error may carry here: where it was bound for is known when its values are looked at."""
 
 Ask = Callable[[bytes], Coroutine[Any, Any, str]]
 """Sends a body and says what is wrong with the answer; nothing when all is well."""

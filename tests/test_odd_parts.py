@@ -154,7 +154,7 @@ class WithEyes(Standing):
     """With a model that can do everything."""
 
     def prepare(self) -> None:
-        able = ("completion", "tools", "vision", "thinking")
+        able = ("completion", "tools", "vision", "audio", "thinking")
         self.ollama.models[MODEL] = Model(MODEL, able, 32768)
 
 
@@ -162,6 +162,20 @@ def test_the_whole_request_is_right(standing: Standing) -> None:
     reply = standing.post("/v1/chat/completions", WHOLE)
     assert reply.status_code == 200
     assert reply.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(("part", "word"), [(PARTS[1], "vision"), (PARTS[2], "audio")])
+def test_media_for_a_model_without_the_sense_are_refused_before_anything_is_sent(
+    standing: Standing, part: Any, word: str
+) -> None:
+    before = len(standing.ollama.chats)
+    body = {"model": "llama3:8b", "messages": [{"role": "user", "content": [PARTS[0], part]}]}
+    reply = standing.post("/v1/chat/completions", body)
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert (error["code"], error["param"]) == ("attune_unsupported", "messages")
+    assert error["message"].endswith(f"llama3:8b does not have the capability {word}")
+    assert len(standing.ollama.chats) == before
 
 
 @settings(

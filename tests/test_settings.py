@@ -41,7 +41,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "builtin_rules": ("none",),
     "num_ctx": ("bucked",),
     "protected": ("keep",),
-    "max_body": ("1023", "32MiB"),
+    "max_body": ("0", "32MiB"),
     "discover_every": ("0", "-1", "inf", "nan", "soon"),
     "reload_every": ("0", "inf"),
     "drain_delay": ("-1", "nan"),

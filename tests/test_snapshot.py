@@ -132,31 +132,41 @@ def test_one_s_own_families_win_over_built_in_ones() -> None:
 SHIPPED = """\
 profiles:
   - {id: 00000000-0000-0000-0000-000000000001, name: primary, task: primary, parameters: {seed: 1}}
-  - {name: plain}
+  - {id: 00000000-0000-0000-0000-0000000000ff, name: plain}
 """
 
 
-def test_a_replaced_profile_keeps_its_id_and_its_task_follows() -> None:
-    snapshot = made(SHIPPED, "profiles: [{name: primary, task: primary, parameters: {seed: 2}}]", builtin=1)
-    profile = snapshot.profiles["primary"]
+KEPT = "00000000-0000-0000-0000-0000000000ff"
+
+
+def test_a_replaced_preset_keeps_its_id_and_may_have_a_task() -> None:
+    snapshot = made(SHIPPED, "profiles: [{name: plain, task: primary, parameters: {seed: 2}}]", builtin=1)
+    profile = snapshot.profiles["plain"]
     assert profile.parameters == {"seed": 2}
-    assert profile.id == system_profile_id(1)
+    assert profile.id == KEPT
     assert snapshot.profiles_by_id[profile.id] is profile
     assert snapshot.task_profiles["primary"] is profile
 
 
-def test_a_replaced_profile_may_have_an_id_of_its_own() -> None:
+def test_a_replaced_preset_may_have_an_id_of_its_own() -> None:
     mine = "11111111-1111-1111-1111-111111111111"
-    snapshot = made(SHIPPED, f"profiles: [{{name: primary, id: {mine}}}]", builtin=1)
-    assert snapshot.profiles["primary"].id == mine
-    assert system_profile_id(1) not in snapshot.profiles_by_id
-    # it has no task, so nothing has
-    assert "primary" not in snapshot.task_profiles
+    snapshot = made(SHIPPED, f"profiles: [{{name: plain, id: {mine}}}]", builtin=1)
+    assert snapshot.profiles["plain"].id == mine
+    assert KEPT not in snapshot.profiles_by_id
 
 
 def test_a_user_s_profile_does_not_take_the_id_of_everybody_s() -> None:
-    snapshot = made(SHIPPED, "profiles: [{name: primary, owner: ann}]", builtin=1)
-    assert snapshot.profiles["primary"].id == default_id("primary", "ann")
+    snapshot = made(SHIPPED, "profiles: [{name: plain, owner: ann}]", builtin=1)
+    assert snapshot.profiles["plain"].id == default_id("plain", "ann")
+
+
+def test_the_system_profile_of_a_task_can_not_be_changed() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        made(SHIPPED, "profiles: [{name: primary, parameters: {seed: 2}}]", builtin=1)
+    assert str(caught.value) == (
+        "f1:1: profile 'primary' is the system profile of its task and can't be changed: give yours another "
+        "name and say task: primary"
+    )
 
 
 def test_a_profile_takes_the_task_over_under_another_name() -> None:

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from proxy.backends.facts import Target
-from proxy.decision import PROFILE_HEADER, Ask, Caller, consider
+from proxy.decision import PROFILE_HEADER, Ask, Caller, consider, unknown_profile
 from proxy.errors import BadBody, UnknownProfile
 from proxy.parameters.client import Asked
-from proxy.parameters.near import hint
-from proxy.parameters.values import show
 from proxy.snapshot import Snapshot
 
 AUTO = "auto"
@@ -37,9 +35,7 @@ def split(model: str, snapshot: Snapshot, serves: Callable[[str], bool]) -> tupl
     if profile in snapshot.profiles or profile in snapshot.profiles_by_id:
         return name, profile
     if name == AUTO or serves(name):
-        raise UnknownProfile(
-            f"there is no profile {show(profile)}{hint(profile, snapshot.profiles)}", param="model"
-        )
+        raise UnknownProfile(unknown_profile(profile, snapshot), param="model")
     return model, None
 
 
@@ -64,7 +60,7 @@ def name(
         which = (
             f"profile {chosen.name} names none" if chosen is not None else "no profile applies that names one"
         )
-        raise BadBody(f"model is required: the request names none, and {which}", param="model")
+        raise BadBody(f"model is required: the request names {asked or 'none'}, and {which}", param="model")
     if consider(snapshot, replace(ask, model=chosen.model), nowhere).profile is not chosen:
         profile = chosen.name
     return Named(chosen.model, asked or chosen.model, profile)

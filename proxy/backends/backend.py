@@ -53,6 +53,10 @@ class Plan:
     translation: Translation
     fragment: bytes
     """The parameter fields as JSON members, ready to be put into a body: `"temperature":0.6,"top_k":20`."""
+    capabilities: frozenset[str] | None = None
+    """What the upstream says that the model can do; `None` when it does not say."""
+    strict: bool = False
+    """Whether a loss is an error instead of a warning."""
 
 
 @dataclass(slots=True, eq=False)
@@ -167,6 +171,12 @@ NEUTRAL: Mapping[str, Sequence[Any]] = {
     "min_tokens": (0,),
     "thinking_token_budget": (-1,),
     "n": (1,),
+    "best_of": (1,),
+    "use_beam_search": (False,),
+    "length_penalty": (1, 1.0),
+    "include_stop_str_in_output": (False,),
+    "spaces_between_special_tokens": (True,),
+    "include_reasoning": (True,),
     "logprobs": (False,),
     "top_logprobs": (0,),
     "ignore_eos": (False,),

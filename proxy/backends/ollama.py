@@ -23,18 +23,15 @@ from proxy.backends.backend import (
 )
 from proxy.backends.ollama_answer import complete
 from proxy.backends.ollama_load import hold_context
+from proxy.backends.ollama_lost import lost_fields, refuse_forced, refuse_media
 from proxy.backends.ollama_messages import translate_messages, translate_tools
 from proxy.backends.ollama_stream import OllamaStream
 from proxy.backends.ollama_think import put_think
 from proxy.errors import Unsupported
 from proxy.openai.request import ChatRequest
-from proxy.parameters.client import FIELDS
 from proxy.parameters.resolution import Change, Resolution
 
 CHAT_PATH = "/api/chat"
-
-MOST_NAMES, LONGEST_NAME = 16, 60
-"""How many names of fields a warning tells, and how many characters of each."""
 
 OPTIONS = {
     name: name
@@ -42,7 +39,8 @@ OPTIONS = {
         "temperature top_k top_p min_p typical_p repeat_penalty repeat_last_n presence_penalty "
         "frequency_penalty seed num_keep stop num_ctx num_batch num_gpu main_gpu use_mmap num_thread "
         "draft_num_predict mirostat mirostat_tau mirostat_eta tfs_z penalize_newline low_vram f16_kv "
-        "logits_all vocab_only use_mlock numa"
+        "logits_all vocab_only use_mlock numa embedding_only num_gqa rope_frequency_base "
+        "rope_frequency_scale"
     ).split()
 } | {"max_tokens": "num_predict"}
 """Attune's name -> the key in `options`."""
@@ -58,6 +56,10 @@ ADDED = {
 """First release that knows it."""
 
 REMOVED = {
+    "embedding_only": (0, 1, 28),
+    "num_gqa": (0, 1, 35),
+    "rope_frequency_base": (0, 1, 35),
+    "rope_frequency_scale": (0, 1, 35),
     "numa": (0, 3, 4),
     "tfs_z": (0, 5, 2),
     "penalize_newline": (0, 5, 5),
@@ -76,18 +78,6 @@ TOP_LEVEL = ("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
 
 MLX_IGNORES = ("response_format", "stop", "typical_p", "num_keep")
 """Without effect on models in safetensors format (issues 16563, 16776, 17013, 17183)."""
-
-READ = FIELDS | {
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "tools",
-    "tool_choice",
-    "functions",
-    "function_call",
-}
-"""Fields of the client's body that this dialect reads; the others are lost, and that is said."""
 
 
 class OllamaBackend:
@@ -128,23 +118,28 @@ class OllamaBackend:
         return draft.done(one_tool_call=one_tool_call)
 
     def write(self, chat: ChatRequest, plan: Plan, messages: bytes | None) -> UpstreamRequest:
-        """The native request: messages and tools translated, `stream` said outright."""
+        """The native request: messages and tools translated, `stream` said outright.
+
+        Raises `Unsupported` for media that the model lacks, and `StrictViolation` for what a strict request
+        would lose.
+        """
         source = messages if messages is not None else bytes(chat.fields["messages"])
         said = translate_messages(source)
+        refuse_media(said, plan)
         body = b'{"model":' + orjson.dumps(plan.model) + b',"messages":' + said.body
         body += b',"stream":true' if chat.stream else b',"stream":false'
         warnings = said.warnings
-        if chat.tools or "tool_choice" in chat.fields:
+        if chat.tools or "tool_choice" in chat.fields or "function_call" in chat.fields:
             tools = translate_tools(
                 chat.raw("tools"), chat.raw("tool_choice"), chat.raw("functions"), chat.raw("function_call")
             )
             body += b',"tools":' + tools.body if tools.body else b""
+            if plan.strict:
+                refuse_forced(tools)
             warnings += tools.warnings
         if plan.fragment:
             body += b"," + plan.fragment
-        lost = [name for name in chat.fields if name not in READ and chat.raw(name) is not None]
-        if lost:
-            warnings += (_left_out(lost),)
+        warnings += lost_fields(chat, plan.strict)
         return UpstreamRequest(CHAT_PATH, body + b"}", warnings)
 
     def complete(self, body: bytes, answer: Answer) -> bytes:
@@ -154,12 +149,6 @@ class OllamaBackend:
     def translator(self, answer: Answer) -> Translator:
         """NDJSON to server-sent events."""
         return OllamaStream(answer)
-
-
-def _left_out(names: list[str]) -> str:
-    shown = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in names]
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"ollama does not take {', '.join(shown[:MOST_NAMES])}{more}: left out"
 
 
 def _refuse_many(draft: Draft) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from proxy.backends.losses import Losses, wrong
-from proxy.backends.ollama_parts import read_content, standard_base64
+from proxy.backends.ollama_parts import Kind, read_content, standard_base64
 from proxy.backends.ollama_tools import Tools, translate_tools
 from proxy.errors import BadBody, Unsupported
 
@@ -45,8 +45,12 @@ class Translated:
     """The JSON array."""
     warnings: tuple[str, ...]
     """What was lost, with its path."""
-    images: bool
-    """Whether images or audio travel along, which only some models take."""
+    images: bool = False
+    """Whether images travel along, which only some models take."""
+    audio: bool = False
+    """Whether audio travels along, in the same field."""
+    untold: bool = False
+    """Whether media travel along that came in Ollama's own `images`, which does not tell their kind."""
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -70,7 +74,7 @@ def translate_messages(messages: bytes) -> Translated:
     """
     try:
         if all(memoryview(plain.content)[0] == _QUOTE for plain in _PLAINS.decode(messages)):
-            return Translated(messages, (), False)
+            return Translated(messages, ())
     except (msgspec.DecodeError, RecursionError):
         pass
     return _Translation().run(messages)
@@ -89,7 +93,8 @@ class _Translation:
     def __init__(self) -> None:
         self._losses = Losses()
         self._names: dict[str, str] = {}
-        self._images = False
+        self._kinds: set[Kind] = set()
+        self._untold = False
 
     def run(self, messages: bytes) -> Translated:
         try:
@@ -100,7 +105,9 @@ class _Translation:
             item if _is_plain(item) else self._rewrite(item, f"messages[{index}]")
             for index, item in enumerate(items)
         ]
-        return Translated(b"[" + b",".join(written) + b"]", self._losses.lines(), self._images)
+        body = b"[" + b",".join(written) + b"]"
+        kinds = self._kinds
+        return Translated(body, self._losses.lines(), "image" in kinds, "audio" in kinds, self._untold)
 
     def _rewrite(self, item: msgspec.Raw, path: str) -> bytes:
         try:
@@ -121,9 +128,12 @@ class _Translation:
         role = ROLES.get(asked.lower(), asked.lower())
         if role not in KNOWN_ROLES:
             self._losses.note(f"{path}.role", "not a role that templates are known to read, sent as it is")
-        content, images = read_content(message.get("content"), f"{path}.content", self._losses)
+        content, media = read_content(message.get("content"), f"{path}.content", self._losses)
+        own = _own_images(message.get("images"), f"{path}.images")
+        self._kinds.update(kind for kind, _ in media)
+        self._untold = self._untold or bool(own)
         native: dict[str, Any] = {"role": role, "content": content}
-        self._put_images(native, images + _own_images(message.get("images"), f"{path}.images"), path)
+        self._put_images(native, [data for _, data in media] + own, path)
         read = _READ.get(role, _SHARED)
         if role == "assistant":
             read |= self._put_thinking(native, message, path)
@@ -138,7 +148,6 @@ class _Translation:
         if not images:
             return
         native["images"] = images
-        self._images = True
         if native["role"] != "user":
             self._losses.note(path, "images outside a user message may not be read, sent all the same")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from proxy.backends.losses import Losses, wrong
 from proxy.errors import BadBody, Unsupported
@@ -17,11 +17,13 @@ JOINER = "\n"
 _ALPHABET = (string.ascii_letters + string.digits + "+/").encode()
 _INLINE = "send it inline as a data URL: data:image/png;base64,<the file in base64>"
 
-Part = tuple[bool, str]
-"""(is media, text or base64)"""
+Kind = Literal["text", "image", "audio"]
+
+Part = tuple[Kind, str]
+"""(kind, text or base64)"""
 
 
-def read_content(content: Any, path: str, losses: Losses) -> tuple[str, list[str]]:
+def read_content(content: Any, path: str, losses: Losses) -> tuple[str, list[Part]]:
     """The text and the media of a `content` at `path`. `None` is no text.
 
     Raises `BadBody` for a wrong shape or bad base64, `Unsupported` for what Ollama cannot be given.
@@ -31,10 +33,10 @@ def read_content(content: Any, path: str, losses: Losses) -> tuple[str, list[str
     if not isinstance(content, list):
         raise wrong(path, "a string, a list of parts or null", content)
     parts = [_part(part, f"{path}[{index}]", losses) for index, part in enumerate(content)]
-    texts = [words for media, words in parts if not media]
+    texts = [words for kind, words in parts if kind == "text"]
     if len(texts) < len(parts):
         _note_order(parts, path, losses)
-    return JOINER.join(texts), [data for media, data in parts if media]
+    return JOINER.join(texts), [part for part in parts if part[0] != "text"]
 
 
 def standard_base64(text: Any, path: str) -> str:
@@ -62,7 +64,7 @@ def _part(part: Any, path: str, losses: Losses) -> Part:
 def _text(value: Any, path: str, losses: Losses) -> Part:
     if not isinstance(value, str):
         raise wrong(path, "a string", value)
-    return False, value
+    return "text", value
 
 
 def _image(value: Any, path: str, losses: Losses) -> Part:
@@ -79,7 +81,7 @@ def _image(value: Any, path: str, losses: Losses) -> Part:
     head, _, data = rest.partition(",")
     if scheme.lower() != "data" or not head.rstrip().lower().endswith(";base64"):
         raise BadBody(f"{path} is not a base64 data URL; {_INLINE}", param=path)
-    return True, standard_base64(data, path)
+    return "image", standard_base64(data, path)
 
 
 def _audio(value: Any, path: str, losses: Losses) -> Part:
@@ -87,7 +89,7 @@ def _audio(value: Any, path: str, losses: Losses) -> Part:
         raise wrong(path, "an object with data and format", value)
     if value.get("format"):
         losses.note(f"{path}.format", "ollama takes audio without a format, left out")
-    return True, standard_base64(value.get("data"), f"{path}.data")
+    return "audio", standard_base64(value.get("data"), f"{path}.data")
 
 
 def _file(value: Any, path: str, losses: Losses) -> Part:
@@ -105,6 +107,6 @@ _READERS: dict[str, Callable[[Any, str, Losses], Part]] = {
 
 def _note_order(parts: list[Part], path: str, losses: Losses) -> None:
     """Media before or after all text read the same; media among text lose their place."""
-    kinds = [media for media, _ in parts]
-    if sum(before != after for before, after in pairwise(kinds)) > 1:
+    media = [kind != "text" for kind, _ in parts]
+    if sum(before != after for before, after in pairwise(media)) > 1:
         losses.note(path, "ollama keeps images apart from text, their places among the text are lost")

@@ -37,6 +37,8 @@ class Tools:
     """The JSON array; `None` for no such field."""
     warnings: tuple[str, ...]
     """What was lost, with its path."""
+    forced: str | None = None
+    """The field that asks for a call, which Ollama cannot promise; `None` when none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ def _translate(
     if choice.forced:
         losses.note(choice.path, "ollama cannot force a call, the tools are offered and the model decides")
     written = [_write(offer, losses) for offer in _chosen(offers, choice)]
-    return Tools(b"[" + b",".join(written) + b"]" if written else None, losses.lines())
+    forced = choice.path.partition(".")[0] if choice.forced else None
+    return Tools(b"[" + b",".join(written) + b"]" if written else None, losses.lines(), forced)
 
 
 _translate_cached = lru_cache(CACHED)(_translate)

@@ -28,6 +28,12 @@ CHAT_PATH = "/v1/chat/completions"
 RENAMED = {"format": "response_format", "num_predict": "max_tokens", "max_output_tokens": "max_tokens"}
 """Spellings that clients may use and no OpenAI-compatible chat endpoint knows."""
 
+COMMON = "enable_thinking"
+"""The template argument that most families switch thinking by."""
+
+WORDS = tuple(word for word in EFFORTS if word != "ultra")
+"""The effort levels that servers are known to take; `ultra` is a word of Ollama's own OpenAI endpoint."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -77,11 +83,12 @@ class OpenAIBackend:
 
 
 def template_arguments(
-    draft: Draft, case: Case, efforts: tuple[str, ...] = EFFORTS, *, beside: bool = True
+    draft: Draft, case: Case, efforts: tuple[str, ...] = WORDS, *, beside: bool = True, both: bool = False
 ) -> None:
     """Writes `chat_template_kwargs` and `think`, in the spelling that the family's template wants.
 
-    `efforts`: the levels that the server takes; `beside`: whether its templates hear one beside a switch.
+    `efforts`: the levels that the server takes; `beside`: whether its templates hear one beside a switch;
+    `both`: whether an effort that no family asks for has to be said as the most common switch, too.
     """
     extra = draft.value("chat_template_kwargs")
     if extra is not None:
@@ -98,6 +105,8 @@ def template_arguments(
         draft.drop("think", "no switch for thinking is known for this family", "no-thinking-switch")
     elif _said_above(draft, switch, extra):
         draft.drop("think", f"chat_template_kwargs says {switch} already", "overruled")
+    elif switch == "reasoning_effort" and both and not _asks_for(thinking, switch):
+        _effort_and_switch(draft, think, *_levels(thinking, case, efforts), silent=not beside)
     elif switch == "reasoning_effort":
         _effort(draft, think, *_levels(thinking, case, efforts))
     else:
@@ -117,7 +126,11 @@ def _switch(thinking: Thinking | None, spelled: frozenset[str]) -> str:
     own = next(
         (name for name in ("thinking", "enable_thinking", "reasoning_effort") if name in spelled), None
     )
-    return own or ("none" if thinking is not None else "enable_thinking")
+    return own or ("none" if thinking is not None else COMMON)
+
+
+def _asks_for(thinking: Thinking | None, switch: str) -> bool:
+    return thinking is not None and thinking.switch == switch
 
 
 def _drop_fixed(draft: Draft, case: Case, always: bool, wanted: bool) -> None:
@@ -139,6 +152,20 @@ def _levels(thinking: Thinking | None, case: Case, efforts: tuple[str, ...]) -> 
     """The levels to choose from, and who says so."""
     own = tuple(name for name in efforts if thinking is not None and name in thinking.levels)
     return (own, f"family {case.family.name}") if own and case.family else (efforts, case.target.label)
+
+
+def _effort_and_switch(
+    draft: Draft, think: object, levels: tuple[str, ...], who: str, *, silent: bool
+) -> None:
+    """The effort, and the switch where the effort alone might not reach the template.
+
+    `silent`: the server does not switch thinking itself when it is told an effort. Off is said as a switch
+    whatever the server, since to miss it would cost the most.
+    """
+    if silent or think is False:
+        draft.put("think", f"chat_template_kwargs.{COMMON}", think is not False)
+    if think is not False or "none" in levels:
+        _effort(draft, think, levels, who)
 
 
 def _effort(draft: Draft, think: object, levels: tuple[str, ...], who: str) -> None:

@@ -30,6 +30,9 @@ from proxy.openai.sse import DONE
 
 EARLY = "the upstream ended its stream early"
 
+BROKEN_OFF = ("error", "abort")
+"""What servers give as `finish_reason` where the answer failed; a client would take it for the end."""
+
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"", b"data", b"event", b"id", b"retry")
 
@@ -108,6 +111,9 @@ class EventStream:
     Changed are: `model`, to what the client asked for; a delta's `reasoning` or `reasoning_content`, given
     under both names; the first chunk, which gets `tuning`; an error object, which becomes `failure`; and
     `[DONE]`, which is added if the upstream left it out after every choice had its `finish_reason`.
+
+    Failures are also a `[DONE]` before any chunk or before any choice had its `finish_reason`, and a
+    `finish_reason` that says that the answer was broken off.
     """
 
     def __init__(self, answer: Answer) -> None:
@@ -232,8 +238,7 @@ class EventStream:
     def _in_full(self, block: bytes, name: bytes, data: bytes) -> bytes:
         """An event that has data."""
         if data.strip() == b"[DONE]":
-            self.finished = True
-            return DONE
+            return self._done()
         if name == b"error":
             return self._fail(reported(data))
         try:
@@ -248,8 +253,17 @@ class EventStream:
             return self._fail(reported(data))
         return self._chunk(block, data, chunk)
 
+    def _done(self) -> bytes:
+        """The upstream's word that all was said, if that can be."""
+        if not self._begun or (self._ended and not any(self._ended.values())):
+            return self._fail(UpstreamBroken(EARLY))
+        self.finished = True
+        return DONE
+
     def _chunk(self, block: bytes, data: bytes, chunk: dict[str, Any]) -> bytes:
         plain = self._note(chunk)
+        if self.failure is not None:
+            return b""
         other = "model" in chunk and chunk["model"] != self._answer.model
         model = self._model if other else None
         new = rewritten(data, model, "delta")
@@ -275,6 +289,8 @@ class EventStream:
             else:
                 plain = False
                 self._ended[index] = True
+                if reason in BROKEN_OFF:
+                    self._fail(UpstreamBroken(f"the upstream broke its answer off: {reason}"))
                 self.finish_reason = reason if isinstance(reason, str) else self.finish_reason
         usage = chunk.get("usage")
         if isinstance(usage, dict):

@@ -29,6 +29,9 @@ SINCE: dict[str, dict[str, tuple[int, ...]]] = {
 }
 """Runtime -> parameter -> the first version that knows it."""
 
+UNTIL: dict[str, dict[str, tuple[int, ...]]] = {"ollama": {**ollama.REMOVED}, "vllm": {**vllm.REMOVED}}
+"""Runtime -> parameter -> the first version that ignores it."""
+
 _SAMPLES: dict[str, Any] = {
     "n": 2,
     "response_format": {"type": "json_object"},
@@ -36,7 +39,7 @@ _SAMPLES: dict[str, Any] = {
     "keep_alive": "10m",
     "parallel_tool_calls": False,
 }
-_SAMPLES_BY_TYPE: dict[str, Any] = {"float": 0.5, "int": 100, "bool": True, "object": {"1": 1}}
+_SAMPLES_BY_TYPE: dict[str, Any] = {"float": 0.5, "int": 100, "bool": True, "string": "x", "object": {"1": 1}}
 _NUMBERS = {INT32: "2^31-1", -INT32 - 1: "-2^31", INT64: "2^63-1", -INT64 - 1: "-2^63"}
 
 
@@ -59,7 +62,7 @@ def support(name: str) -> dict[str, dict[str, Any]]:
     for runtime, backend in BACKENDS.items():
         wire, reason = ask(backend, name)
         since = SINCE.get(runtime, {}).get(name)
-        until = ollama.REMOVED.get(name) if runtime == "ollama" else None
+        until = UNTIL.get(runtime, {}).get(name)
         found[runtime] = {
             "name": wire,
             "since": _dotted(since) if since else None,
@@ -106,8 +109,10 @@ def _cells(p: Parameter) -> Iterator[str]:
 def _cell(backend: Backend, p: Parameter) -> str:
     """The name on the wire, the range that the runtime adds, and the versions."""
     runtime = backend.runtime
-    if runtime == "ollama" and p.name in ollama.REMOVED:
-        return f"`options.{ollama.OPTIONS[p.name]}`, before {_dotted(ollama.REMOVED[p.name])}"
+    until = UNTIL.get(runtime, {}).get(p.name)
+    if until is not None:
+        wire = f"options.{ollama.OPTIONS[p.name]}" if runtime == "ollama" else vllm.WIRE[p.name]
+        return f"`{wire}`, before {_dotted(until)}"
     wires = _wires(backend, p)
     if not wires:
         return NONE

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy.backends.backend import Case, Draft, Limit, Translation, hold_to_context, is_neutral
-from proxy.backends.openai import OpenAIBackend, template_arguments
+from proxy.backends.openai import WORDS, OpenAIBackend, template_arguments
 from proxy.parameters.resolution import Resolution
-from proxy.parameters.thinking import EFFORTS
 
 MAX_STOP_STRINGS = 4
 """`VLLM_MAX_STOP_STRINGS`, unless the server was started with another value."""
@@ -30,7 +29,10 @@ WIRE = {
     for name in (
         "temperature top_p top_k min_p presence_penalty frequency_penalty seed stop min_tokens ignore_eos "
         "stop_token_ids bad_words allowed_token_ids skip_special_tokens thinking_token_budget n logprobs "
-        "top_logprobs logit_bias response_format structured_outputs parallel_tool_calls priority max_tokens"
+        "top_logprobs logit_bias response_format structured_outputs parallel_tool_calls priority max_tokens "
+        "best_of use_beam_search length_penalty guided_json guided_regex guided_choice guided_grammar "
+        "include_stop_str_in_output spaces_between_special_tokens truncate_prompt_tokens prompt_logprobs "
+        "include_reasoning repetition_detection"
     ).split()
 } | {"repeat_penalty": "repetition_penalty"}
 """Attune's name -> vLLM's."""
@@ -57,8 +59,14 @@ UNSUPPORTED = {
 ALREADY_SO = {"truncate": False, "shift": False, "repeat_last_n": -1}
 """What vLLM does anyway: leaving these out changes nothing."""
 
-SINCE = {"thinking_token_budget": (0, 20), "structured_outputs": (0, 12)}
+SINCE = {"thinking_token_budget": (0, 20), "structured_outputs": (0, 12), "repetition_detection": (0, 18)}
 """Parameter -> the first of the looked-at versions that knows it."""
+
+REMOVED = {"best_of": (0, 12)}
+"""Parameter -> the first of the looked-at versions that ignores it."""
+
+CONSTRAINTS = ("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
+"""What constrains an answer, the stronger first: vLLM takes one of them at a time."""
 
 EFFORTS_SINCE = {"none": (0, 18), "minimal": (0, 22), "xhigh": (0, 22), "max": (0, 22)}
 """Effort level -> the first of the looked-at versions that takes it; the others are older."""
@@ -81,6 +89,10 @@ class VllmBackend(OpenAIBackend):
         yield "frequency_penalty", -2.0, 2.0, who
         yield "repeat_penalty", SMALLEST_PENALTY, None, who
         yield "top_logprobs", -1, 20, who
+        yield "prompt_logprobs", -1, 20, who
+        model = case.target.model
+        if model is not None and model.context is not None:
+            yield "truncate_prompt_tokens", None, model.context, f"{model.name}: max_model_len"
 
     def item_limits(self, case: Case) -> Iterable[tuple[str, int, str]]:
         """vLLM takes four stop strings since 0.28."""
@@ -94,6 +106,7 @@ class VllmBackend(OpenAIBackend):
         _lengths(draft, case)
         _lists(draft, case)
         _edges(draft, case)
+        _constraints(draft, case)
         for name, decided in draft.pending():
             if name in ("think", "chat_template_kwargs"):
                 continue
@@ -102,13 +115,37 @@ class VllmBackend(OpenAIBackend):
                 same = ALREADY_SO.get(name) == decided.value or is_neutral(name, decided.value)
                 draft.drop(name, UNSUPPORTED.get(name, START_OPTION), harmless=same)
             elif not case.target.since(*SINCE.get(name, (0,))):
-                draft.drop(name, f"vLLM knows it since {'.'.join(map(str, SINCE[name]))}")
+                draft.drop(name, f"vLLM knows it since {_dotted(SINCE[name])}")
+            elif name in REMOVED and case.target.since(*REMOVED[name]):
+                reason = f"ignored by vLLM since {_dotted(REMOVED[name])}"
+                draft.drop(name, reason, harmless=is_neutral(name, decided.value))
             else:
                 draft.put(name, wire, decided.value)
         _greedy_n(draft)
-        efforts = tuple(name for name in EFFORTS if case.target.since(*EFFORTS_SINCE.get(name, (0,))))
-        template_arguments(draft, case, efforts, beside=case.target.since(0, 22))
+        efforts = tuple(name for name in WORDS if case.target.since(*EFFORTS_SINCE.get(name, (0,))))
+        template_arguments(draft, case, efforts, beside=case.target.since(0, 22), both=True)
         return draft.done()
+
+
+def _constraints(draft: Draft, case: Case) -> None:
+    """`guided_*` in the words of `structured_outputs`, which took their place in 0.12.
+
+    Of several the highest layer's is kept, within a layer the first of `CONSTRAINTS`.
+    """
+    named = [(decided.layer, name) for name, decided in draft.pending() if name in CONSTRAINTS]
+    if not named or not case.target.since(*SINCE["structured_outputs"]):
+        return
+    kept = max(named, key=lambda each: (each[0], -CONSTRAINTS.index(each[1])))[1]
+    for _, name in named:
+        if name != kept:
+            draft.drop(name, f"vLLM takes one constraint, and {kept} is used", "overruled")
+    if kept.startswith("guided_"):
+        wire = f"structured_outputs.{kept.removeprefix('guided_')}"
+        draft.put(kept, wire, draft.value(kept))
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _window(draft: Draft) -> None:

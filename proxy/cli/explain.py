@@ -14,14 +14,16 @@ from proxy import offline
 from proxy.api.edge import load_object, request_id
 from proxy.api.naming import name
 from proxy.cli.client import ProxyClient, key_option
-from proxy.cli.output import console, print_json, reporting
-from proxy.cli.tables import decision_table, layers_table
+from proxy.cli.output import FAILED, console, draw, print_json, reporting
+from proxy.cli.tables import decision_table, layers_json, layers_table
 from proxy.decider import Decider, Incoming
 from proxy.decision import PROFILE_HEADER, TASK_HEADER, Caller, Policy
+from proxy.errors import RejectedByRule
 from proxy.openai.request import NO_MESSAGES, parse_chat
+from proxy.parameters.catalog import CANONICAL, CATALOG
 from proxy.reload import RuleFiles
 from proxy.settings import from_environment
-from proxy.snapshot import build
+from proxy.snapshot import Snapshot, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +74,33 @@ def _value(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tup
         field, equals, value = text.partition("=")
         if not equals or not field.strip():
             raise click.BadParameter(f"{text!r} is no NAME=VALUE")
+        field = field.strip()
         try:
-            found.append((field.strip(), orjson.loads(value)))
+            found.append((field, orjson.loads(value)))
         except orjson.JSONDecodeError:
-            found.append((field.strip(), value))
+            numeric = _numeric(field) and "_" not in value
+            found.append((field, _number(value) if numeric else value))
     return tuple(found)
 
 
-def _layers(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        screen = console()
-        screen.print(*layers_table(screen.width), sep="\n")
-        ctx.exit()
+def _number(text: str) -> int | float | str:
+    """A number as people write it (`.5`, `5.`, `+3`), which JSON does not know; else the text."""
+    for kind in (int, float):
+        try:
+            # by way of JSON, so that a number is the same in either spelling; infinity is none there
+            return orjson.loads(repr(kind(text)))  # type: ignore[no-any-return]
+        except ValueError:
+            continue
+    return text
+
+
+def _numeric(field: str) -> bool:
+    """Whether a field is a parameter that takes numbers."""
+    name = CANONICAL.get(field)
+    if name is None:
+        return False
+    parameter = CATALOG[name]
+    return parameter.type in ("int", "float") or any(type(option) is int for option in parameter.options)
 
 
 @click.command()
@@ -104,20 +121,20 @@ def _layers(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--body", type=click.File("rb"), help="The request's JSON body; - reads standard input.")
 @click.option("--rules", multiple=True, metavar="PATH", help="A rule file or folder. Repeatable.")
 @click.option("--stream", is_flag=True, help="The client streams.")
-@click.option("--json", "as_json", is_flag=True, help="The decision as the API gives it.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: the decision as the API gives it.")
 @click.option("--url", metavar="URL", help="Ask a running proxy, which knows its upstreams.")
 @key_option
-@click.option(
-    "--layers", is_flag=True, is_eager=True, expose_value=False, callback=_layers,
-    help="Print which layer wins, and exit.",
-)  # fmt: skip
-def explain(**given: Any) -> None:
+@click.option("--layers", is_flag=True, help="Print which layer wins, and exit.")
+def explain(layers: bool, **given: Any) -> None:
     """Show what a request would get, without sending it.
 
     Works from rule files alone. Only a running proxy (--url) knows what upstreams say of themselves: their
     versions, their models' context and defaults.
     """
     options = Options(**given)
+    if layers:
+        _say_layers(as_json=options.as_json)
+        return
     if options.url is not None and (options.rules or options.runtime):
         raise click.UsageError("a running proxy (--url) has its own rule files and runtimes")
     with reporting(as_json=options.as_json):
@@ -130,7 +147,15 @@ def explain(**given: Any) -> None:
         print_json(decision)
         return
     screen = console()
-    screen.print(*decision_table(decision, width=screen.width, assumed=assumed), sep="\n")
+    draw(*decision_table(decision, width=screen.width, assumed=assumed), screen=screen)
+
+
+def _say_layers(*, as_json: bool) -> None:
+    if as_json:
+        print_json(layers_json())
+        return
+    screen = console()
+    draw(*layers_table(screen.width), screen=screen)
 
 
 def _offline(options: Options) -> tuple[dict[str, Any], bool]:
@@ -149,5 +174,21 @@ def _offline(options: Options) -> tuple[dict[str, Any], bool]:
     rid = request_id(headers)
     incoming = Incoming(chat, named.model, named.asked, named.profile, headers, caller, rid)
     decider = Decider(Policy(settings.vendor_defaults, settings.protected == "drop"))
-    written = offline.explain(snapshot, incoming, decider, scene)
+    try:
+        written = offline.explain(snapshot, incoming, decider, scene)
+    except RejectedByRule as refusal:
+        _say_rejected(refusal, snapshot, as_json=options.as_json)
+        raise click.exceptions.Exit(FAILED) from None
     return written.explanation(rid), not scene.declares(written.prepared.decision.target)
+
+
+def _say_rejected(refusal: RejectedByRule, snapshot: Snapshot, *, as_json: bool) -> None:
+    """Which rule refused, and which others matched."""
+    if as_json:
+        print_json({**refusal.body(), "rules": list(refusal.rules)})
+        return
+    rejecting = {rule.name for rule, _ in snapshot.rules if rule.reject is not None}
+    by = [name for name in refusal.rules if name in rejecting][-1:]
+    who = f"rule {by[0]}" if by else "a rule"
+    others = f" (matched: {', '.join(refusal.rules)})" if len(refusal.rules) > 1 else ""
+    click.echo(f"{who} rejects with {refusal.status}: {refusal.message}{others}", err=True)

@@ -16,12 +16,13 @@ from rich.text import Text
 GAP = 2
 """Columns of the screen between two of a table."""
 NARROWEST = 4
+SEPARATORS = "/:-_"
+"""After these a name may go on in the next line."""
 
 
 def grid(headings: Sequence[str], rows: Sequence[Sequence[Text]], width: int, caps: Sequence[int]) -> Table:
     """A table whose columns get narrower no further than their longest word, or `caps` for very long ones."""
-    texts = [[heading, *(row[i].plain for row in rows)] for i, heading in enumerate(headings)]
-    words = [max(len(word) for text in column for word in text.split() or [""]) for column in texts]
+    words = longest_words(headings, rows)
     floors = [min(word, cap) for word, cap in zip(words, caps, strict=True)]
     table = _bare(show_header=True)
     widths = fit(needed(headings, rows), floors, width - GAP * (len(headings) - 1))
@@ -36,6 +37,22 @@ def needed(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]
     """How wide each column is when nothing is folded."""
     texts = [[heading, *(row[i].plain for row in rows)] for i, heading in enumerate(headings)]
     return [max(len(line) for text in column for line in text.split("\n")) for column in texts]
+
+
+def longest_words(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]:
+    """How wide each column is when it is folded between words only."""
+    texts = [[heading, *(row[i].plain for row in rows)] for i, heading in enumerate(headings)]
+    return [max(len(word) for text in column for word in text.split() or [""]) for column in texts]
+
+
+def at_separators(name: str, room: int) -> list[str]:
+    """A name in pieces that fit into the room, each as long as its separators allow."""
+    pieces = []
+    while len(name) > room:
+        end = max(name.rfind(mark, 0, room) for mark in SEPARATORS) + 1 or room
+        pieces.append(name[:end])
+        name = name[end:]
+    return [*pieces, name]
 
 
 def fit(wanted: Sequence[int], floors: Sequence[int], room: int) -> list[int]:

@@ -13,7 +13,7 @@ import httpx
 
 from proxy.app import App
 from proxy.cli.client import DEFAULT_URL, ProxyClient, key_option
-from proxy.cli.output import FAILED, console, print_json, reporting
+from proxy.cli.output import FAILED, console, draw, print_json, reporting
 from proxy.cli.tables import models_table
 from proxy.errors import NoHealthyUpstream
 from proxy.settings import from_environment
@@ -42,7 +42,7 @@ def models(upstreams: tuple[str, ...], url: str, key: str | None, as_json: bool)
         print_json(found)
     elif found["models"]:
         screen = console()
-        screen.print(models_table(found["models"], screen.width))
+        draw(models_table(found["models"], screen.width), screen=screen)
     else:
         click.echo("no upstream lists a model")
     _say_who_is_silent(places)

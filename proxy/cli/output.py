@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.segment import Segment, Segments
 
 from proxy.errors import AttuneError, ConfigurationError
 
@@ -25,6 +26,24 @@ def console() -> Console:
     """Where tables go: as wide as the terminal, colours only on one and not with `NO_COLOR`."""
     known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return Console(width=None if known else PIPED_WIDTH, markup=False, emoji=False, highlight=False)
+
+
+def draw(*parts: RenderableType, screen: Console | None = None) -> None:
+    """Parts one below the other; no line ends in blanks, which tables fill their columns with."""
+    screen = screen or console()
+    for part in parts:
+        for line in screen.render_lines(part, pad=False):
+            screen.print(Segments([*_trimmed(line), Segment.line()]), end="")
+
+
+def _trimmed(line: list[Segment]) -> list[Segment]:
+    rest = list(line)
+    while rest and not rest[-1].text.rstrip():
+        rest.pop()
+    if rest:
+        text, style, _ = rest[-1]
+        rest[-1] = Segment(text.rstrip(), style)
+    return rest
 
 
 def print_json(value: Any) -> None:

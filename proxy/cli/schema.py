@@ -18,6 +18,7 @@ def schema() -> None:
 
 @schema.command()
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead.")
+@click.option("--json", is_flag=True, expose_value=False, help="As without it: a schema is JSON.")
 def rules(out: Path | None) -> None:
     """The JSON Schema of rule files.
 

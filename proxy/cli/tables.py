@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from proxy.cli.layout import GAP, cell, grid, needed, pairs
+from proxy.cli.layout import GAP, at_separators, cell, grid, longest_words, needed, pairs
 from proxy.parameters.layers import Layer
 from proxy.parameters.values import show
 
@@ -17,6 +18,7 @@ ROOMY = 100
 """Columns from which notes stand beside the values, not below them."""
 COMFORTABLE = 40
 """Columns that notes are given before names on the wire are left in one piece."""
+INDENT = "  "
 LONGEST = 48
 """Characters of a value."""
 
@@ -52,10 +54,22 @@ def layers_table(width: int) -> Iterator[RenderableType]:
     yield AFTERWARDS
 
 
-def models_table(models: Sequence[Json], width: int) -> Table:
-    """What each upstream serves."""
-    headings = ("model", "family", "context", "loaded", "capabilities", "upstreams")
-    return grid(headings, [_model(model) for model in models], width, (40, 16, 7, 7, 12, 24))
+def layers_json() -> list[dict[str, Any]]:
+    """The layers, lowest first: `[{"layer", "number", "sent", "summary"}]`."""
+    return [
+        {"layer": layer.label, "number": layer.value, "sent": layer.sent, "summary": layer.summary}
+        for layer in Layer
+    ]
+
+
+def models_table(models: Sequence[Json], width: int) -> RenderableType:
+    """What each upstream serves: a table, or lines for each model where a table would break words."""
+    headings = ("model", "family", "context", "loaded", "can", "upstreams")
+    rows = [_model(model) for model in models]
+    words = longest_words(headings, rows)
+    if sum(words) + GAP * (len(headings) - 1) > width:
+        return Group(*(line for row in rows for line in _model_lines(row, width)))
+    return grid(headings, rows, width, words)
 
 
 def _model(model: Json) -> list[Text]:
@@ -69,6 +83,28 @@ def _model(model: Json) -> list[Text]:
         cell(", ".join(model["capabilities"] or ())),
         cell(", ".join(f"{p['upstream']} ({p['runtime']})" for p in places)),
     ]
+
+
+def _model_lines(row: Sequence[Text], width: int) -> Iterator[Text]:
+    """A model's name on a line, what is known of it below. Parts go on in the next line between words."""
+    for piece in at_separators(row[0].plain, width):
+        yield Text(piece, style="bold")
+    labels = ("", "context ", "loaded ", "can ", "on ")
+    known = [label + text.plain for label, text in zip(labels, row[1:], strict=True) if text.plain != "-"]
+    line = ""
+    for part in known or ["-"]:
+        if line and len(INDENT) + len(line) + GAP + len(part) > width:
+            yield from _folded(line, width)
+            line = ""
+        line += f"{' ' * GAP if line else ''}{part}"
+    yield from _folded(line, width)
+
+
+def _folded(line: str, width: int) -> Iterator[Text]:
+    room = max(width - len(INDENT), 1)
+    for part in wrap(line, room, break_long_words=False, break_on_hyphens=False):
+        for piece in at_separators(part, room):
+            yield Text(INDENT + piece)
 
 
 def _head(decision: Json, assumed: bool) -> Table:
@@ -155,7 +191,8 @@ def _remarks(decision: Json) -> Iterator[tuple[str, str, str]]:
     """What is to be said beneath the tables: (name, text, style)."""
     if decision["system_prompt"]:
         yield "system prompt", f"from {decision['system_prompt']['source']}", ""
-    vendor = [e["evidence"] for e in decision["parameters"].values() if "evidence" in e]
+    won = [e for e in decision["parameters"].values() if e["layer"] == Layer.VENDOR.label]
+    vendor = [e["evidence"] for e in won if "evidence" in e]
     for evidence in dict.fromkeys(vendor):
         yield "vendor values", f"from {evidence}", ""
     for warning in decision["warnings"]:

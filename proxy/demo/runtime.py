@@ -20,7 +20,7 @@ from proxy.demo.wire import Refused, canonical_name
 
 VERSION = "0.6.9-attune-demo"
 """Before 0.7.0, so that mirostat is live; what the demo has beyond it is in `FEATURES`."""
-FEATURES = ("logprobs",)
+FEATURES = ("logprobs", "top_logprobs")
 LABEL = (
     "Attune demo runtime: a word n-gram built from a few pages of text, not a real language model. "
     "What it says is not advice and not a source of facts."

@@ -66,7 +66,7 @@ def _p(name: str, kind: Type, desc: str, **rest: Any) -> Parameter:
 
 UNIT = Range(0.0, 1.0)
 PENALTY = Range(-2.0, 2.0)
-THINK_LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max")
+THINK_LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max", "ultra")
 
 # fmt: off
 _STANDARD = (
@@ -115,6 +115,14 @@ _SAMPLING = (
     _p("bad_words", "list", "Texts that must not be generated.", default=[], items="string"),
     _p("allowed_token_ids", "list", "Only these token ids may be generated.", items="int"),
     _p("skip_special_tokens", "bool", "Leave special tokens out of the text.", default=True),
+    _p("spaces_between_special_tokens", "bool", "Put spaces between special tokens.", default=True),
+    _p("include_stop_str_in_output", "bool", "Return the text that ended the answer, too.", default=False),
+    _p("repetition_detection", "object", "When to stop an answer that runs in circles."),
+    _p("best_of", "int", "How many answers to generate, of which the best are returned.",
+       form=Range(1, 8), hard=Range(1, INT32), step=1),
+    _p("use_beam_search", "bool", "Search with beams instead of sampling; n is their number.", default=False),
+    _p("length_penalty", "float", "Beam search: how much longer answers are preferred; 1 is neutral.",
+       default=1.0, form=Range(0.0, 2.0), step=0.1),
 )
 
 _ANSWER = (
@@ -122,17 +130,26 @@ _ANSWER = (
        aliases=("reasoning_effort",)),
     _p("thinking_token_budget", "int", "The most tokens to think for; -1 means no limit.",
        hard=Range(-INT32 - 1, INT32), form=Range(-1, 131072), step=1),
+    _p("include_reasoning", "bool", "Return the text of thinking.", default=True),
     _p("n", "int", "How many answers to generate.", default=1, form=Range(1, 8), hard=Range(1, 16384),
        step=1),
     _p("logprobs", "bool", "Return the log probability of each token.", default=False),
     _p("top_logprobs", "int", "How many alternatives to return for each token; needs logprobs.",
        default=0, form=Range(0, 20), hard=Range(-1, INT32), step=1),
+    _p("prompt_logprobs", "int", "How many alternatives to return for each token of the prompt; -1 is all.",
+       form=Range(0, 20), hard=Range(-1, INT32), step=1),
     _p("logit_bias", "object", "Token id to a bias between -100 and 100."),
     _p("response_format", "object", "text, json_object or json_schema.", aliases=("format",)),
     _p("structured_outputs", "object", "Constrain the answer: one of json, regex, choice, grammar."),
+    _p("guided_json", "object", "Constrain the answer to a JSON schema."),
+    _p("guided_regex", "string", "Constrain the answer to a regular expression."),
+    _p("guided_choice", "list", "Constrain the answer to one of these texts.", items="string"),
+    _p("guided_grammar", "string", "Constrain the answer to a grammar."),
     _p("parallel_tool_calls", "bool", "Whether one answer may call several tools.", default=True),
     _p("chat_template_kwargs", "object", "Values for the model's chat template."),
     _p("truncate", "bool", "Drop the oldest messages until the prompt fits.", default=True),
+    _p("truncate_prompt_tokens", "int", "Keep at most this many tokens of the prompt; -1 is all that fits.",
+       form=Range(-1, 131072), hard=Range(-1, INT32), step=1),
     _p("priority", "int", "Scheduling priority; lower is earlier.", default=0,
        form=Range(-100, 100), hard=Range(-INT32 - 1, INT32), step=1, protected=True),
 )
@@ -164,6 +181,13 @@ _LOADING = (
     _p("use_mlock", "bool", "Keep the model in RAM.", default=False, when="load", protected=True),
     _p("vocab_only", "bool", "Load the vocabulary only.", default=False, when="load", protected=True),
     _p("logits_all", "bool", "Return logits of all tokens.", default=False, when="load", protected=True),
+    _p("embedding_only", "bool", "Load the model for embeddings only.", when="load", protected=True),
+    _p("num_gqa", "int", "Groups of grouped-query attention.", form=Range(1, 64), hard=Range(0, INT32),
+       step=1, when="load", protected=True),
+    _p("rope_frequency_base", "float", "Base frequency of the rotary position embedding.", when="load",
+       protected=True),
+    _p("rope_frequency_scale", "float", "Scale of the rotary position embedding's frequency.", when="load",
+       protected=True),
 )
 
 # fmt: on

@@ -2,7 +2,8 @@
 
 Places, the strongest first: the top level, `generation_params`, `options`, `reasoning` and
 `chat_template_kwargs` (thinking only), a `/no_think` in the text. `null` counts as not sent. What is named
-twice is passed over by the stronger place, never lost.
+twice is passed over by the stronger place, never lost. A level of thinking says more than `true` and does not
+contradict it, so it is used wherever it stands.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def read(fields: Mapping[str, Any], soft_switch: bool | None = None) -> Asked:
     reading.top(fields)
     if rest:
         reading.offer(KWARGS, rest, KWARGS, "request")
-    found = reading.found
+    found = _how_hard(reading.found)
     return Asked(tuple(found), reading.unknown, tuple(_disagreements(found)), frozenset(reading.spelled))
 
 
@@ -181,11 +182,21 @@ def _candidate(parameter: Parameter, value: Any, path: str, source: str) -> Cand
         raise BadParameter(fault.message.replace(parameter.name, path, 1), param=path) from None
 
 
+def _how_hard(found: list[tuple[str, Candidate]]) -> list[tuple[str, Candidate]]:
+    """The same, with thinking's strongest level last where all that wins is that there be thinking."""
+    thinks = [each for each in found if each[0] == "think"]
+    levels = [each for each in thinks if isinstance(each[1].value, str)]
+    if not levels or thinks[-1][1].value is not True:
+        return found
+    return [*(each for each in found if each is not levels[-1]), levels[-1]]
+
+
 def _disagreements(found: list[tuple[str, Candidate]]) -> Iterator[str]:
     last: dict[str, Candidate] = dict(found)
     for name, candidate in found:
         winner = last[name]
-        if candidate is not winner and candidate.value != winner.value:
+        agreed = candidate.value is True and isinstance(winner.value, str)
+        if candidate is not winner and candidate.value != winner.value and not agreed:
             yield (
                 f"{name} was named more than once: {show(winner.value)} ({winner.source}) is used, "
                 f"{show(candidate.value)} ({candidate.source}) is passed over"

@@ -27,15 +27,14 @@ DEPTH = 12
 """Levels of nesting left for what is written around a value."""
 
 OFF_WORDS = ("none", "off")
-LEVEL_WORDS = {"ultra": "max"}
 
 
 def check(parameter: Parameter, value: Any) -> Any:
     """The value in its normal form, or `BadParameter`.
 
-    Normal forms: a whole float becomes an int where an int is wanted (held to 64 bits), a single stop string
-    a list, a `think` word its level (`none` is `False`), the keys of an object strings, and a `keep_alive` of
-    bare digits a number of seconds, because Ollama refuses digits without a unit.
+    Normal forms: a whole float becomes an int where an int is wanted (if 64 bits hold it), a single stop
+    string a list, a `think` word its level (`none` is `False`), the keys of an object strings, and a
+    `keep_alive` of bare digits a number of seconds, because Ollama refuses digits without a unit.
     """
     special = _SPECIAL.get(parameter.name)
     normal = special(value) if special else _CHECKS[parameter.type](parameter, value)
@@ -101,7 +100,9 @@ def _int(_: Parameter, value: Any) -> Any:
         return _WRONG
     if isinstance(value, float) and not value.is_integer():
         return _WRONG
-    return max(-INT64 - 1, min(int(value), UINT64))
+    if value > UINT64:
+        return float(value)  # a number that no bound lets through, but that can be said as it was asked
+    return max(-INT64 - 1, int(value))
 
 
 def _bool(_: Parameter, value: Any) -> Any:
@@ -148,10 +149,9 @@ def _think(value: Any) -> Any:
         return value
     if not isinstance(value, str):
         return _WRONG
-    word = LEVEL_WORDS.get(value, value)
-    if word in OFF_WORDS:
+    if value in OFF_WORDS:
         return False
-    return word if word in THINK_LEVELS else _WRONG
+    return value if value in THINK_LEVELS else _WRONG
 
 
 def _keep_alive(value: Any) -> Any:
@@ -230,7 +230,7 @@ _WORDS = {
     "object": "an object",
 }
 _SPECIAL_WORDS = {
-    "think": "true, false or one of none, minimal, low, medium, high, xhigh, max",
+    "think": "true, false or one of none, minimal, low, medium, high, xhigh, max, ultra",
     "keep_alive": "a number of seconds or a duration such as 10m, 1h30m or -1",
     "response_format": "an object of type text, json_object or json_schema, or Ollama's format",
     "stop": "a string or a list of strings",

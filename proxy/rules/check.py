@@ -71,17 +71,22 @@ def _entries(files: Sequence[Parsed], section: str) -> Iterator[tuple[Parsed, in
 def _twice(files: Sequence[Parsed]) -> Iterator[RuleFault]:
     """Names that two entries of a kind share."""
     for section, item in ITEMS.items():
-        first: dict[str, tuple[Parsed, int]] = {}
+        first: dict[str, tuple[Parsed, int, Any]] = {}
         for parsed, index, entry in _entries(files, section):
             line = parsed.lines.at((section, index))
             if entry.name not in first:
-                first[entry.name] = (parsed, line)
+                first[entry.name] = (parsed, line, entry)
                 continue
-            before, there = first[entry.name]
-            if section in REPLACEABLE and before.builtin and not parsed.builtin:
-                first[entry.name] = (parsed, line)
-                continue
+            before, there, other = first[entry.name]
             words = f"{item} {entry.name!r} is already there: {before.file}:{there}"
+            if section in REPLACEABLE and before.builtin and not parsed.builtin:
+                if not (isinstance(other, Profile) and other.task):
+                    first[entry.name] = (parsed, line, entry)
+                    continue
+                words = (
+                    f"profile {entry.name!r} is the system profile of its task and can't be changed: give "
+                    f"yours another name and say task: {other.task}"
+                )
             yield RuleFault(words, file=parsed.file, line=line)
 
 

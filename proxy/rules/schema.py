@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from proxy.parameters.catalog import CANONICAL, CATALOG, Parameter, Range
 from proxy.parameters.profiles import GPU_FLOORS, GPU_SWITCHES
 from proxy.parameters.schema import ParameterSchema
-from proxy.parameters.values import LEVEL_WORDS, OFF_WORDS
+from proxy.parameters.values import OFF_WORDS
 from proxy.rules.models import below, description, tree
 from proxy.rules.rule import Limits, RuleFile
 
@@ -231,7 +231,7 @@ def _number(end: float | None) -> str:
 _TYPES = {"float": "number", "int": "integer", "bool": "boolean", "string": "string", "object": "object"}
 _WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 _SPECIAL: dict[str, Schema] = {
-    "think": {"enum": [*CATALOG["think"].options, *OFF_WORDS, *LEVEL_WORDS]},
+    "think": {"enum": [*CATALOG["think"].options, *OFF_WORDS]},
     "keep_alive": {"anyOf": [{"type": "number"}, {"type": "string"}]},
     "response_format": {"anyOf": [{"type": "object"}, {"enum": ["json", ""]}]},
 }

@@ -205,5 +205,10 @@ class Fleet:
             return NoHealthyUpstream(f"no upstream that is up serves {show(model)}; down: {words}")
         if not self.upstreams:
             return NoHealthyUpstream("no upstream is configured")
+        if only is not None and not self._chosen(only):
+            names = ", ".join(self.upstreams)
+            return NoHealthyUpstream(
+                f"a rule sends this to upstream {', '.join(only)}, which does not exist; there are: {names}"
+            )
         where = f" at {', '.join(only)}" if only is not None else ""
         return UnknownModel(f"no model {show(model)}{where}{hint(model, self.listing())}")

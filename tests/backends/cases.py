@@ -78,11 +78,17 @@ def wires(translation: Translation) -> dict[str, str | None]:
 
 
 def write(
-    backend: Backend, body: bytes, to: Target, of: Family | None = None, messages: bytes | None = None
+    backend: Backend,
+    body: bytes,
+    to: Target,
+    of: Family | None = None,
+    messages: bytes | None = None,
+    strict: bool = False,
 ) -> tuple[bytes, tuple[str, ...]]:
     """A client's body as it goes upstream, and what was lost."""
     chat = parse_chat(body)
     translation = translate(backend, chat.decode(FIELDS), to, of)
-    plan = Plan("upstream-name", translation, orjson.dumps(translation.fields)[1:-1])
+    able = to.model.capabilities if to.model is not None else None
+    plan = Plan("upstream-name", translation, orjson.dumps(translation.fields)[1:-1], able, strict)
     request = backend.write(chat, plan, messages)
     return request.body, request.warnings

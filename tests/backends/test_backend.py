@@ -128,6 +128,7 @@ def test_what_is_not_neutral(name: str, value: Any) -> None:
 
 
 SAMPLES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": True, "list": [], "enum": 0, "object": {"a": 1}}
+SAMPLES |= {"string": "x"}
 SPECIAL: dict[str, Any] = {"think": True, "keep_alive": "10m", "response_format": {"type": "json_object"}}
 
 

@@ -8,14 +8,13 @@ import pytest
 from proxy.backends.backend import Case, Translation
 from proxy.backends.ollama import (
     ADDED,
-    LONGEST_NAME,
     MLX_IGNORES,
-    MOST_NAMES,
     OPTIONS,
     REMOVED,
     TOP_LEVEL,
     OllamaBackend,
 )
+from proxy.backends.ollama_lost import LONGEST_NAME, MOST_NAMES
 from proxy.errors import ClientError, Unsupported
 from proxy.parameters.catalog import CATALOG
 from tests.backends import cases
@@ -193,6 +192,8 @@ def test_added_options(name: str) -> None:
 
 def test_the_history_is_the_known_one() -> None:
     assert {name: dotted(version) for name, version in REMOVED.items()} == {
+        "embedding_only": "0.1.28",
+        **dict.fromkeys("num_gqa rope_frequency_base rope_frequency_scale".split(), "0.1.35"),
         "numa": "0.3.4",
         "tfs_z": "0.5.2",
         "penalize_newline": "0.5.5",
@@ -334,7 +335,7 @@ def test_a_body_has_what_ollama_reads_and_nothing_else() -> None:
 
 LEFT_OUT = (
     "user store metadata service_tier prompt_cache_key safety_identifier verbosity prediction modalities "
-    "web_search_options best_of use_beam_search guided_json temprature"
+    "web_search_options"
 ).split()
 
 

@@ -48,7 +48,7 @@ def test_tool_content_parts_are_joined():
 def test_an_inline_image_is_bare_padded_base64_on_the_same_message(url):
     done = translate(user(text("what?"), image(url)))
     assert orjson.loads(done.body) == [{"role": "user", "content": "what?", "images": [PIXEL]}]
-    assert done.images
+    assert (done.images, done.audio, done.untold) == (True, False, False)
     assert done.warnings == ()
 
 
@@ -133,7 +133,7 @@ def test_audio_travels_as_an_image_and_loses_its_format():
     part = {"type": "input_audio", "input_audio": {"data": PIXEL, "format": "wav"}}
     done = translate(user(text("listen"), part))
     assert orjson.loads(done.body) == [{"role": "user", "content": "listen", "images": [PIXEL]}]
-    assert done.images
+    assert (done.images, done.audio, done.untold) == (False, True, False)
     assert done.warnings == (
         "messages[0].content[1].input_audio.format: ollama takes audio without a format, left out",
     )
@@ -142,8 +142,16 @@ def test_audio_travels_as_an_image_and_loses_its_format():
 def test_ollamas_own_images_field_is_understood():
     done = translate({"role": "user", "content": "x", "images": [PIXEL.rstrip("=")]})
     assert orjson.loads(done.body)[0]["images"] == [PIXEL]
-    assert done.images
+    assert (done.images, done.audio, done.untold) == (False, False, True)
     assert done.warnings == ()
+
+
+def test_media_of_several_messages_are_told_together():
+    sound = {"type": "input_audio", "input_audio": {"data": PIXEL}}
+    done = translate(user(sound), user(image(URL)), user(text("x")), {"role": "user", "images": []})
+    assert (done.images, done.audio, done.untold) == (True, True, False)
+    done = translate(user(text("x")), user(text("y")))
+    assert not (done.images or done.audio or done.untold)
 
 
 def test_a_file_is_refused():

@@ -46,7 +46,7 @@ def test_what_ollama_knows_is_sent_as_it_is(think: Any, of: Family | None) -> No
 def test_openais_levels_in_ollamas_words(asked: str, sent: Any) -> None:
     translation = say(asked)
     assert translation.fields == {"think": sent}
-    held = asked in ("minimal", "xhigh")
+    held = asked in ("minimal", "xhigh", "ultra")
     assert cases.changes(translation) == (
         {"think": f"ollama {NEWEST}: one of {', '.join(LEVELS)}"} if held else {}
     )
@@ -83,6 +83,7 @@ def test_nothing_known_nothing_dropped() -> None:
         (GPT_OSS, False, "low", "family gpt-oss: thinking cannot be turned off"),
         (GPT_OSS, "max", "high", "family gpt-oss: one of low, medium, high"),
         (GPT_OSS, "xhigh", "high", "family gpt-oss: one of low, medium, high"),
+        (GPT_OSS, "ultra", "high", "family gpt-oss: one of low, medium, high"),
         (GPT_OSS, "minimal", "low", "family gpt-oss: one of low, medium, high"),
         (SMALL_4, False, False, None),
         (SMALL_4, "low", "high", "family small-4: one of high"),

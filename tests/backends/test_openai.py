@@ -14,6 +14,7 @@ from tests.backends import cases
 OPENAI = OpenAIBackend()
 TARGET = cases.target("openai")
 SAMPLES: dict[str, Any] = {"float": 0.5, "int": 7, "bool": True, "list": [], "enum": 1, "object": {"a": 1}}
+SAMPLES |= {"string": "x"}
 SPECIAL: dict[str, Any] = {"response_format": {"type": "json_object"}}
 PLAIN = [
     p for p in CATALOG.values() if p.when == "request" and p.name not in ("think", "chat_template_kwargs")
@@ -107,6 +108,17 @@ def test_levels_are_those_of_the_family_whatever_the_server() -> None:
     translation = say({"reasoning_effort": "xhigh"}, gpt_oss)
     assert translation.fields == {"reasoning_effort": "high"}
     assert cases.changes(translation) == {"think": "family gpt-oss: one of low, medium, high"}
+
+
+def test_ultra_is_held_to_a_word_that_servers_know_and_said() -> None:
+    translation = say({"reasoning_effort": "ultra"})
+    assert translation.fields == {"reasoning_effort": "max"}
+    assert cases.changes(translation)["think"].startswith("openai: one of none, minimal")
+
+
+def test_vllms_own_parameters_go_as_they_are() -> None:
+    fields = {"guided_regex": "a+", "guided_choice": ["a"], "best_of": 3, "repetition_detection": {"a": 1}}
+    assert say(fields).fields == fields
 
 
 def test_a_family_whose_levels_are_words_of_its_own_takes_any() -> None:

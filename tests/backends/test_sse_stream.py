@@ -209,7 +209,7 @@ def test_other_line_ends_become_plain_ones(end: bytes) -> None:
 
 
 def test_mixed_line_ends_and_more_blank_lines() -> None:
-    first, second = (orjson.dumps(chunk(delta)) for delta in (ROLE, {"content": "x"}))
+    first, second = orjson.dumps(chunk(ROLE)), orjson.dumps(chunk({"content": "x"}, reason="stop"))
     sample = b"\r\n\ndata: %b\r\n\n\n\r\r\ndata: %b\n\r\n\ndata: [DONE]\r\r\n" % (first, second)
     whole = run([sample])
     assert whole.out == event(first) + event(second) + DONE
@@ -264,7 +264,9 @@ def test_a_text_that_looks_like_our_mark_is_no_trouble() -> None:
 def test_nothing_comes_after_done() -> None:
     assert run([PLAIN + PLAIN]) == run([PLAIN])
     assert run([PLAIN, b"garbage\n\n"]) == run([PLAIN])
-    assert run([b"data:[DONE]\n\n"]).out == DONE
+    assert run([sse(chunk({}, reason="stop"), end=b"data:[DONE]\n\n")]) == run(
+        [sse(chunk({}, reason="stop"))]
+    )
 
 
 def test_events_of_the_usual_kind_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +346,7 @@ def mirrored(delta: dict[str, Any]) -> dict[str, Any]:
 def test_any_stream_says_the_same_with_model_and_reasoning_changed(
     made: list[tuple[dict[str, Any], bool]], repeat: int, answer: Answer, cuts: list[int]
 ) -> None:
-    sent = [each for each, _ in made for _ in range(repeat)]
+    sent = [*(each for each, _ in made for _ in range(repeat)), chunk({}, reason="stop")]
     sample = b"".join(event(each) for each in sent) + DONE
     outcome = run(pieces_of(sample, cuts), answer)
     assert outcome.failure is None

@@ -155,6 +155,60 @@ def test_an_early_end_is_a_failure(sample: bytes) -> None:
     assert outcome.out == (b"" if b"data" not in sample else sample)
 
 
+@pytest.mark.parametrize("before", [b"", sse(chunk(ROLE), *[chunk({"content": "x"})] * 9, end=b"")])
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_an_answer_that_was_broken_off_is_no_answer(reason: str, before: bytes) -> None:
+    last = chunk({"content": "y"}, reason=reason)
+    last["choices"].append({"index": 1, "delta": {}, "finish_reason": "stop"})
+    outcome = run([before + sse(last, usage(1, 2))])
+    assert outcome.out == before
+    assert outcome.failure is not None
+    assert outcome.failure[:2] == (UpstreamBroken, 502)
+    assert f"broke its answer off: {reason}" in outcome.failure[2]
+    one_by_one = EventStream(SAME)
+    for part in pieces_of(before + sse(last), list(range(0, 9000, 7))):
+        one_by_one.feed(part)
+    assert said(one_by_one.failure) == outcome.failure
+
+
+@pytest.mark.parametrize("reason", ["length", "tool_calls", "repetition", "content_filter", "errors"])
+def test_other_ends_are_answers(reason: str) -> None:
+    sample = sse(chunk({"content": "error"}, reason=reason))
+    assert run([sample]).out == sample
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        DONE,
+        b": hm\n\n" + DONE,
+        b"data:\n\n" + DONE,
+        sse(chunk(ROLE)),
+        sse(chunk(ROLE), *[chunk({"content": "x"})] * 9),
+        sse(chunk(ROLE, index=0), chunk(ROLE, index=1), usage(1, 2)),
+    ],
+)
+def test_the_word_that_all_was_said_needs_an_end(sample: bytes) -> None:
+    outcome = run([sample])
+    assert outcome.out == (sample.removesuffix(DONE) if b"choices" in sample else b"")
+    assert outcome.failure is not None
+    assert outcome.failure[:2] == (UpstreamBroken, 502)
+    assert EARLY in outcome.failure[2]
+    assert run(pieces_of(sample, list(range(0, 3000, 5)))) == outcome
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        sse(usage(1, 2)),
+        sse({"object": "chat.completion.chunk"}),
+        sse(chunk(ROLE, index=0), chunk({}, reason="stop", index=1)),
+    ],
+)
+def test_the_word_is_believed_where_nothing_speaks_against_it(sample: bytes) -> None:
+    assert run([sample]).out == sample
+
+
 def test_a_choice_that_never_finished_is_an_early_end() -> None:
     sample = sse(chunk(ROLE, index=0), chunk(ROLE, index=1), chunk({}, reason="stop", index=1), end=b"")
     outcome = run([sample])

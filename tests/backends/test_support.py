@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.backends import BACKENDS, ollama, vllm
-from proxy.backends.support import HEAD, NONE, SINCE, TITLES, ask, sample, support, support_table
+from proxy.backends.support import HEAD, NONE, SINCE, TITLES, UNTIL, ask, sample, support, support_table
 from proxy.parameters.catalog import CATALOG
 from proxy.parameters.values import check
 from tests.backends import cases
@@ -70,6 +70,10 @@ def test_what_a_row_says_of_the_parameter_itself(name: str) -> None:
         ("repeat_penalty", "vLLM", "`repetition_penalty`, from 0.01"),
         ("repeat_last_n", "vLLM", NONE),
         ("mirostat", "Ollama", "`options.mirostat`, before 0.7.0"),
+        ("best_of", "vLLM", "`best_of`, before 0.12"),
+        ("best_of", "Ollama", NONE),
+        ("guided_json", "vLLM", "`structured_outputs.json`"),
+        ("num_gqa", "Ollama", "`options.num_gqa`, before 0.1.35"),
         ("mirostat", "form", "`0`, `1`, `2`"),
         ("think", "Ollama", "`think`, since 0.9.0"),
         ("n", "Ollama", NONE),
@@ -103,6 +107,15 @@ def test_the_versions_are_where_translations_change(runtime: str) -> None:
             assert (name in wires) == known, (name, minor)
     assert SINCE["ollama"].keys() >= ollama.ADDED.keys()
     assert SINCE["vllm"].keys() == vllm.SINCE.keys()
+
+
+@pytest.mark.parametrize("runtime", UNTIL)
+def test_the_last_versions_are_where_translations_change_too(runtime: str) -> None:
+    for name, version in UNTIL[runtime].items():
+        for minor, known in ((version, False), (_before(version), True)):
+            target = cases.target(runtime, ".".join(map(str, minor)))
+            wires = cases.wires(cases.translate(BACKENDS[runtime], {name: sample(CATALOG[name])}, target))
+            assert (name in wires) == known, (name, minor)
 
 
 def _before(version: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from proxy.backends.backend import Translation
-from proxy.backends.vllm import EFFORTS_SINCE, SINCE, UNSUPPORTED, WIRE, VllmBackend
+from proxy.backends.vllm import CONSTRAINTS, EFFORTS_SINCE, REMOVED, SINCE, UNSUPPORTED, WIRE, VllmBackend
 from proxy.parameters.catalog import CATALOG
 from proxy.parameters.families import Family
 from proxy.parameters.thinking import EFFORTS
@@ -69,10 +69,10 @@ def test_ollamas_names_in_vllms_words(place: str, option: str, value: Any, field
     "name",
     "typical_p tfs_z mirostat mirostat_tau mirostat_eta penalize_newline repeat_last_n num_ctx num_keep truncate shift "
     "keep_alive num_batch num_gpu main_gpu use_mmap use_mlock num_thread numa low_vram f16_kv vocab_only logits_all "
-    "draft_num_predict".split(),
+    "draft_num_predict num_gqa rope_frequency_base rope_frequency_scale embedding_only best_of".split(),
 )
 def test_what_vllm_would_ignore_is_dropped_and_said(name: str) -> None:
-    values = {"keep_alive": "10m", "mirostat": 2}
+    values = {"keep_alive": "10m", "mirostat": 2, "best_of": 3}
     value = values.get(name, True if CATALOG[name].type == "bool" else 1)
     translation = say({name: value if CATALOG[name].type != "float" else 0.5})
     assert translation.fields == {}
@@ -179,23 +179,66 @@ def test_what_vllm_takes_is_sent_as_it_is(name: str, value: Any) -> None:
         (
             {"reasoning_effort": "none"},
             (0, 18),
-            {"reasoning_effort": "low"},
-            {"reasoning_effort": "none"},
-            "before",
+            {"chat_template_kwargs": {"enable_thinking": False}},
+            {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"},
+            "",
         ),
         (
-            {"reasoning_effort": "minimal"},
-            (0, 22),
-            {"reasoning_effort": "low"},
-            {"reasoning_effort": "minimal"},
-            "before",
-        ),
-        (
-            {"reasoning_effort": "max"},
-            (0, 22),
             {"reasoning_effort": "high"},
+            (0, 22),
+            {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "high"},
+            {"reasoning_effort": "high"},
+            "",
+        ),
+        (
+            {"reasoning_effort": "minimal"},
+            (0, 22),
+            {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "low"},
+            {"reasoning_effort": "minimal"},
+            "before",
+        ),
+        (
+            {"reasoning_effort": "max"},
+            (0, 22),
+            {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "high"},
             {"reasoning_effort": "max"},
             "before",
+        ),
+        ({"best_of": 3}, (0, 12), {"best_of": 3}, {}, "after"),
+        (
+            {"repetition_detection": {"min_count": 2}},
+            (0, 18),
+            {},
+            {"repetition_detection": {"min_count": 2}},
+            "before",
+        ),
+        (
+            {"guided_regex": "a+"},
+            (0, 12),
+            {"guided_regex": "a+"},
+            {"structured_outputs": {"regex": "a+"}},
+            "",
+        ),
+        (
+            {"guided_json": {"type": "object"}},
+            (0, 12),
+            {"guided_json": {"type": "object"}},
+            {"structured_outputs": {"json": {"type": "object"}}},
+            "",
+        ),
+        (
+            {"guided_choice": ["a", "b"]},
+            (0, 12),
+            {"guided_choice": ["a", "b"]},
+            {"structured_outputs": {"choice": ["a", "b"]}},
+            "",
+        ),
+        (
+            {"options": {"guided_grammar": "root ::= x"}},
+            (0, 12),
+            {"guided_grammar": "root ::= x"},
+            {"structured_outputs": {"grammar": "root ::= x"}},
+            "",
         ),
     ],
 )
@@ -211,8 +254,48 @@ def test_versions_differ(fields: Any, since: tuple[int, int], before: Any, after
 def test_the_version_is_named_when_it_is_the_reason() -> None:
     gone = say({"structured_outputs": {"regex": "a"}}, "0.10.2").resolution.dropped["structured_outputs"]
     assert (gone.reason, gone.code) == ("vLLM knows it since 0.12", "unsupported-by-vllm-0.10")
-    assert set(SINCE) <= set(WIRE)
+    assert set(SINCE) | set(REMOVED) | set(CONSTRAINTS) <= set(WIRE)
     assert set(EFFORTS_SINCE) <= set(EFFORTS)
+
+
+def test_a_gone_parameter_that_is_off_is_missed_by_nobody() -> None:
+    gone = say({"best_of": 1}).resolution.dropped["best_of"]
+    assert (gone.reason, gone.harmless) == ("ignored by vLLM since 0.12", True)
+
+
+ALL_CONSTRAINTS = {
+    "structured_outputs": {"json_object": True},
+    "guided_json": {"type": "object"},
+    "guided_regex": "a+",
+    "guided_choice": ["a"],
+    "guided_grammar": "root ::= x",
+}
+
+
+@pytest.mark.parametrize("first", range(len(CONSTRAINTS) - 1))
+def test_of_several_constraints_one_is_used_and_the_others_are_told(first: int) -> None:
+    kept, *others = CONSTRAINTS[first:]
+    translation = say({name: ALL_CONSTRAINTS[name] for name in reversed(CONSTRAINTS[first:])})
+    value = ALL_CONSTRAINTS[kept]
+    sent = value if kept == "structured_outputs" else {kept.removeprefix("guided_"): value}
+    assert translation.fields == {"structured_outputs": sent}
+    assert set(translation.resolution.dropped) == set(others)
+    for gone in translation.resolution.dropped.values():
+        assert (gone.reason, gone.code) == (f"vLLM takes one constraint, and {kept} is used", "overruled")
+        assert not gone.harmless
+
+
+def test_a_rules_constraint_is_above_the_clients() -> None:
+    rules = {"guided_grammar": "root ::= x"}
+    translation = cases.translate(VLLM, {"guided_json": {"a": 1}}, cases.target("vllm", NEWEST), rules=rules)
+    assert translation.fields == {"structured_outputs": {"grammar": "root ::= x"}}
+    assert cases.wires(translation) == {"guided_grammar": "structured_outputs.grammar"}
+    assert set(translation.resolution.dropped) == {"guided_json"}
+
+
+def test_before_0_12_several_constraints_are_the_servers_to_judge() -> None:
+    asked = {name: value for name, value in ALL_CONSTRAINTS.items() if name != "structured_outputs"}
+    assert say(asked, "0.10.2").fields == asked
 
 
 @pytest.mark.parametrize(
@@ -282,123 +365,6 @@ def test_several_greedy_answers_are_warned_of() -> None:
         assert say(fields).resolution.warnings == ()
 
 
-SWITCHES = {
-    "enable_thinking": cases.family("qwen3", default="on", switch="enable_thinking"),
-    "thinking": cases.family("granite", default="off", switch="thinking"),
-    "reasoning_effort": cases.family("small-4", default="off", switch="reasoning_effort"),
-}
-
-
-@pytest.mark.parametrize(
-    ("switch", "think", "fields"),
-    [
-        ("enable_thinking", True, {"chat_template_kwargs": {"enable_thinking": True}}),
-        ("enable_thinking", "none", {"chat_template_kwargs": {"enable_thinking": False}}),
-        (
-            "enable_thinking",
-            "high",
-            {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "high"},
-        ),
-        ("thinking", True, {"chat_template_kwargs": {"thinking": True}}),
-        ("thinking", False, {"chat_template_kwargs": {"thinking": False}}),
-        ("reasoning_effort", True, {"reasoning_effort": "medium"}),
-        ("reasoning_effort", False, {"reasoning_effort": "none"}),
-        ("reasoning_effort", "max", {"reasoning_effort": "max"}),
-    ],
-)
-@pytest.mark.parametrize("spelling", ["think", "enable_thinking", "thinking", "reasoning_effort"])
-def test_thinking_is_said_as_the_family_wants_it(spelling: str, switch: str, think: Any, fields: Any) -> None:
-    kwargs = spelling not in ("think", "reasoning_effort")
-    asked = {"chat_template_kwargs": {spelling: think}} if kwargs else {spelling: think}
-    translation = say(asked, of=SWITCHES[switch])
-    assert translation.fields == fields
-    assert cases.changes(translation) == {}
-
-
-@pytest.mark.parametrize(
-    ("asked", "fields"),
-    [
-        ({"think": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
-        ({"reasoning_effort": "none"}, {"reasoning_effort": "none"}),
-        ({"reasoning": {"effort": "high"}}, {"reasoning_effort": "high"}),
-        ({"chat_template_kwargs": {"thinking": False}}, {"chat_template_kwargs": {"thinking": False}}),
-        (
-            {"chat_template_kwargs": {"enable_thinking": True}},
-            {"chat_template_kwargs": {"enable_thinking": True}},
-        ),
-        ({"chat_template_kwargs": {"reasoning_effort": "low"}}, {"reasoning_effort": "low"}),
-        (
-            {"chat_template_kwargs": {"tone": "dry", "thinking": True}},
-            {"chat_template_kwargs": {"tone": "dry", "thinking": True}},
-        ),
-        ({"chat_template_kwargs": {"tone": "dry"}}, {"chat_template_kwargs": {"tone": "dry"}}),
-    ],
-)
-@pytest.mark.parametrize("of", [None, cases.family("no-switch", default="on")])
-def test_where_no_switch_is_known_the_clients_own_is_used(of: Family | None, asked: Any, fields: Any) -> None:
-    if of is not None and "think" in asked:
-        translation = say(asked, of=of)
-        assert translation.fields == {}
-        assert translation.resolution.dropped["think"].code == "no-thinking-switch"
-        return
-    assert say(asked, of=of).fields == fields
-
-
-@pytest.mark.parametrize(
-    ("default", "think", "harmless"),
-    [("always", False, False), ("always", True, True), ("never", True, False), ("never", False, True)],
-)
-def test_a_family_that_cannot_be_switched(default: str, think: bool, harmless: bool) -> None:
-    translation = say({"think": think}, of=cases.family("f", default=default))
-    gone = translation.resolution.dropped["think"]
-    assert translation.fields == {}
-    assert (gone.reason, gone.code, gone.harmless) == (
-        f"f {default} thinks",
-        f"family-{default}-thinks",
-        harmless,
-    )
-
-
-GPT_OSS = cases.family(
-    "gpt-oss", default="always", switch="reasoning_effort", levels=["low", "medium", "high"]
-)
-SMALL_4 = cases.family("small-4", default="off", switch="reasoning_effort", levels=["none", "high"])
-DEEPSEEK = cases.family("deepseek", default="off", switch="thinking", levels=["high", "max"])
-
-
-@pytest.mark.parametrize(
-    ("of", "think", "fields", "held"),
-    [
-        (GPT_OSS, False, {"reasoning_effort": "low"}, "family gpt-oss: thinking cannot be turned off"),
-        (GPT_OSS, "max", {"reasoning_effort": "high"}, "family gpt-oss: one of low, medium, high"),
-        (GPT_OSS, True, {"reasoning_effort": "medium"}, None),
-        (SMALL_4, False, {"reasoning_effort": "none"}, None),
-        (SMALL_4, "minimal", {"reasoning_effort": "high"}, "family small-4: one of none, high"),
-        (SMALL_4, True, {"reasoning_effort": "high"}, None),
-        (
-            DEEPSEEK,
-            "low",
-            {"chat_template_kwargs": {"thinking": True}, "reasoning_effort": "high"},
-            "family deepseek: one of high, max",
-        ),
-        (DEEPSEEK, "max", {"chat_template_kwargs": {"thinking": True}, "reasoning_effort": "max"}, None),
-        (DEEPSEEK, True, {"chat_template_kwargs": {"thinking": True}}, None),
-        (DEEPSEEK, False, {"chat_template_kwargs": {"thinking": False}}, None),
-    ],
-)
-def test_a_family_hears_only_levels_it_knows(of: Family, think: Any, fields: Any, held: str | None) -> None:
-    translation = say({"think": think}, of=of)
-    assert translation.fields == fields
-    assert cases.changes(translation) == ({"think": held} if held else {})
-
-
-def test_a_rules_template_argument_is_above_the_clients_thinking() -> None:
-    rules = {"chat_template_kwargs": {"enable_thinking": False}}
-    translation = cases.translate(VLLM, {"think": True}, cases.target("vllm", NEWEST), rules=rules)
-    assert translation.fields == {"chat_template_kwargs": {"enable_thinking": False}}
-    assert translation.resolution.dropped["think"].code == "overruled"
-
-
 def body(**fields: Any) -> bytes:
     return b'{"model":"m@p","messages":' + cases.MESSAGES + b"," + orjson.dumps(fields)[1:]
 
@@ -415,7 +381,7 @@ def test_the_body_keeps_what_is_no_parameter_and_loses_what_carries_them() -> No
             custom=[1, {"a": None}],
             stream=True,
             tool_choice=None,
-            best_of=None,
+            echo=None,
         ),
         cases.target("vllm", NEWEST),
     )
@@ -430,7 +396,7 @@ def test_the_body_keeps_what_is_no_parameter_and_loses_what_carries_them() -> No
         "custom": [1, {"a": None}],
         "stream": True,
         "tool_choice": None,
-        "best_of": None,
+        "echo": None,
     }
     assert warnings == ()
 

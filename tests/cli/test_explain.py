@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import httpx
 import pytest
 
 from proxy.app import App
+from proxy.parameters.layers import Layer
 from proxy.settings import from_environment
 from tests.cli.answering import scripted
 from tests.cli.conftest import RULES, Attune
@@ -127,7 +129,6 @@ def test_wrong_options_are_usage_errors(attune: Attune, words: tuple[str, ...]) 
         (("-m", "m", "--profile", "nosuch"), "attune_unknown_profile"),
         (("-m", "m", "--set", "top_p=true"), "attune_bad_parameter"),
         (("-m", "m", "--header", "X-Tuning-Strict=1", "--set", "top_p=1.5"), "attune_strict"),
-        (("-m", "m", "--header", "x-team=red-1"), "attune_rejected_by_rule"),
         (("-m", "m", "--body", "-"), "attune_bad_body"),
         ((), "attune_bad_body"),
     ],
@@ -141,6 +142,36 @@ def test_what_the_gateway_would_refuse_is_refused(
     error = json.loads(as_json.stdout)["error"]
     assert (as_json.exit_code, as_json.stderr, error["code"]) == (1, "", code)
     assert (spoken.exit_code, spoken.stdout, spoken.stderr) == (1, "", error["message"] + "\n")
+
+
+def test_a_rules_refusal_names_the_rule(attune: Attune, rules: str) -> None:
+    words = ("explain", "-m", "m", "--header", "x-team=red-1", "--rules", rules)
+    spoken, as_json = attune(*words), attune(*words, "--json")
+
+    assert (spoken.exit_code, spoken.stdout) == (1, "")
+    assert spoken.stderr == "rule no-secrets rejects with 403: not for your team\n"
+    said = json.loads(as_json.stdout)
+    assert (as_json.exit_code, as_json.stderr) == (1, "")
+    assert set(said) == {"error", "rules"}
+    assert (said["error"]["code"], said["error"]["message"]) == (
+        "attune_rejected_by_rule",
+        "not for your team",
+    )
+    assert said["rules"] == ["no-secrets"]
+
+
+def test_of_several_rules_the_last_that_rejects_is_named_first(attune: Attune, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "rules:\n"
+        "  - {name: a, reject: {status: 403, message: first}}\n"
+        "  - {name: b, reject: {status: 451, message: second}}\n"
+        "  - {name: c, set: {seed: 1}}\n"
+    )
+    words = ("explain", "-m", "m", "--rules", str(file))
+
+    assert attune(*words).stderr == "rule b rejects with 451: second (matched: a, b, c)\n"
+    assert json.loads(attune(*words, "--json").stdout)["rules"] == ["a", "b", "c"]
 
 
 def test_faults_in_rule_files_are_all_named(attune: Attune, tmp_path: Path) -> None:
@@ -204,6 +235,63 @@ def test_the_layers_are_printed_without_a_model(attune: Attune) -> None:
 
     assert result.exit_code == 0
     assert result.stdout.index("runtime") < result.stdout.index("vendor") < result.stdout.index("rule-set")
+
+
+def test_the_layers_as_json(attune: Attune) -> None:
+    for words in (("--layers", "--json"), ("--json", "--layers")):
+        result = attune("explain", *words)
+        said = json.loads(result.stdout)
+        assert result.exit_code == 0
+        assert [(entry["layer"], entry["number"], entry["sent"], entry["summary"]) for entry in said] == [
+            (layer.label, layer.value, layer.sent, layer.summary) for layer in Layer
+        ]
+
+
+@pytest.mark.parametrize("words", [("--layers",), ("-m", "qwen3:8b", "--set", "mirostat=2")])
+@pytest.mark.parametrize("more", [{}, {"FORCE_COLOR": "1", "TERM": "xterm-256color"}])
+def test_no_line_ends_in_blanks(attune: Attune, words: tuple[str, ...], more: dict[str, str]) -> None:
+    lines = attune("explain", *words, env=more).stdout.splitlines()
+
+    plain = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in lines]
+    assert len(plain) > 5
+    assert [line for line in plain if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("temperature=.5", 0.5),
+        ("temperature=1.", 1.0),
+        ("temperature=+1", 1),
+        ("temperature=-.0", 0.0),
+        ("top_k=+3", 3),
+        ("num_predict=+300", 300),
+        ("mirostat=+2", 2),
+        ("seed=007", 7),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(attune: Attune, given: str, value: float) -> None:
+    said = explained(attune, "-m", "m", "--set", given)
+    name = {"num_predict": "max_tokens"}.get(given.partition("=")[0], given.partition("=")[0])
+    read = said["dropped"].get(name) or said["parameters"][name]
+
+    assert read["value"] == value
+    assert isinstance(read["value"], int | float)
+
+
+@pytest.mark.parametrize("given", ["temperature=warm", "temperature=nan", "temperature=inf", "top_k=1_0"])
+def test_what_is_no_number_stays_a_text_and_is_refused(attune: Attune, given: str) -> None:
+    result = attune("explain", "-m", "m", "--set", given)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert given.partition("=")[2] in result.stderr
+
+
+def test_texts_that_look_like_numbers_stay_texts(attune: Attune) -> None:
+    said = explained(attune, "-m", "m", "--runtime", "vllm", "--set", "user=+5", "--set", "stop=.5")
+
+    assert said["parameters"]["stop"]["value"] == [".5"]
+    assert said["upstream_body"]["user"] == "+5"
 
 
 def test_a_running_proxy_is_asked_by_url(attune: Attune) -> None:

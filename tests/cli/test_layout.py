@@ -1,7 +1,7 @@
 import pytest
 from rich.console import Console
 
-from proxy.cli.layout import GAP, cell, fit, grid, needed, pairs
+from proxy.cli.layout import GAP, at_separators, cell, fit, grid, longest_words, needed, pairs
 
 
 def lines(renderable: object, width: int = 100) -> list[str]:
@@ -28,6 +28,24 @@ def test_floors_are_the_last_to_go_and_nothing_becomes_narrower_than_readable() 
 
 def test_a_column_is_as_wide_as_its_longest_line() -> None:
     assert needed(["a", "heading"], [[cell("one\nlonger"), cell("x")]]) == [6, 7]
+
+
+def test_a_column_folded_between_words_is_as_wide_as_the_longest_one() -> None:
+    assert longest_words(["a", "heading"], [[cell("two words\nlonger"), cell("x")]]) == [6, 7]
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "pieces"),
+    [
+        ("short", 10, ["short"]),
+        ("exact", 5, ["exact"]),
+        ("abc/def-ghi", 8, ["abc/def-", "ghi"]),
+        ("abc/def-ghi", 7, ["abc/", "def-ghi"]),
+        ("abcdefgh", 3, ["abc", "def", "gh"]),
+    ],
+)
+def test_long_names_are_taken_apart_after_separators(name: str, room: int, pieces: list[str]) -> None:
+    assert at_separators(name, room) == pieces
 
 
 @pytest.mark.parametrize("width", [24, 40, 80, 100])

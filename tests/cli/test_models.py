@@ -35,7 +35,7 @@ async def test_a_running_proxy_says_what_its_upstreams_serve(attune: Attune) -> 
         "family",
         "context",
         "loaded",
-        "capabilities",
+        "can",
         "upstreams",
     ]
     assert all(name in drawn.stdout for name in names)
@@ -85,6 +85,7 @@ async def test_the_table_fits_the_screen(attune: Attune, columns: str) -> None:
 
     assert result.exit_code == 0
     assert max(map(len, result.stdout.splitlines())) <= int(columns)
+    assert all(line == line.rstrip() for line in result.stdout.splitlines())
     assert "262144" in result.stdout
 
 

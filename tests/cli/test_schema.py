@@ -27,3 +27,7 @@ def test_a_file_that_cannot_be_written_is_named(attune: Attune, tmp_path: Path) 
 
     assert result.exit_code == 1
     assert str(out) in result.stderr
+
+
+def test_it_is_json_with_and_without_the_word(attune: Attune) -> None:
+    assert attune("schema", "rules", "--json").stdout == attune("schema", "rules").stdout

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +17,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from proxy.cli.serve import demo_welcome, welcome
-from proxy.settings import from_environment
 from tests.cli.conftest import Attune
 from tests.doubles.ollama import OllamaDouble
 
@@ -93,26 +91,77 @@ async def test_serve_says_where_it_is_and_serves_there(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("rules:\n  - {name: cool, set: {temperature: 0.1}}\n")
     async with OllamaDouble() as ollama:
-        with started(
-            "serve", ollama.url, "--port", "0", "--rules", str(rules), "--log-format", "json"
-        ) as attune:
+        with started("serve", ollama.url, "--port", "0", "--rules", str(rules)) as attune:
             said = await asyncio.to_thread(attune.until, "stop ")
             url = address(said)
             async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE) as client:
                 ready = await client.get("/readyz")
                 body = {"model": next(iter(ollama.models)), "messages": [{"role": "user", "content": "Hi"}]}
                 reply = await client.post("/v1/chat/completions", json=body)
-            code, log = await asyncio.to_thread(attune.stop, signal.SIGINT)
+            code, _ = await asyncio.to_thread(attune.stop, signal.SIGINT)
         asked = ollama.chats[0]
 
     assert f'base_url="{url}/v1"' in said
-    assert f"attune explain --url {url}" in said
+    assert f"--url {url}\n" in said
     assert ollama.url in said
     assert (ready.status_code, reply.status_code) == (200, 200)
     assert reply.headers["x-tuning-rules"] == "cool"
     assert asked.options["temperature"] == 0.1
     assert code == 0
-    assert {json.loads(line)["level"] for line in log.splitlines()} == {"info"}
+
+
+@pytest.mark.parametrize(("command", "upstreams"), [("serve", ["http://127.0.0.1:9"]), ("demo", ["demo"])])
+def test_with_json_everything_printed_is_json(command: str, upstreams: list[str]) -> None:
+    urls = upstreams if command == "serve" else []
+    with started(command, *urls, "--port", "0", "--log-format", "json") as attune:
+        line = attune.until("\n")
+        said = json.loads(line)
+        alive = httpx.get(f"{said['url']}/livez", trust_env=False, timeout=PATIENCE)
+        code, log = attune.stop()
+
+    assert said == {"event": "ready", "url": said["url"], "upstreams": upstreams}
+    assert alive.status_code == 200
+    assert code in (0, -signal.SIGTERM)
+    assert all(json.loads(entry)["level"] for entry in log.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "ollama_host", "expected"),
+    [
+        (("gpu:11434", "https://b.test"), None, ["http://gpu:11434", "https://b.test"]),
+        ((), None, ["http://127.0.0.1:11434"]),
+        ((), "0.0.0.0:9999", ["http://127.0.0.1:9999"]),
+        (("--rules",), "0.0.0.0:9999", ["http://127.0.0.1:9", "http://127.0.0.1:9"]),
+    ],
+)
+def test_the_upstreams_in_use_are_named(
+    attune: Attune,
+    monkeypatch: pytest.MonkeyPatch,
+    rules: str,
+    words: tuple[str, ...],
+    ollama_host: str | None,
+    expected: list[str],
+) -> None:
+    def run(_: object, ready: Callable[[str], None], *, demo: bool) -> int:
+        ready("http://127.0.0.1:8080")
+        return 0
+
+    monkeypatch.setattr("proxy.cli.serve.configure", lambda form: None)
+    monkeypatch.setattr("proxy.cli.serve.run", run)
+    rest = (rules,) if words == ("--rules",) else ()
+    environment = {"OLLAMA_HOST": ollama_host}
+    line = attune("serve", "--port", "0", "--log-format", "json", *words, *rest, env=environment)
+    text = attune("serve", "--port", "0", *words, *rest, env=environment)
+
+    assert json.loads(line.stdout)["upstreams"] == expected
+    assert all(f" {url}\n" in text.stdout for url in expected)
+
+
+def test_an_ollama_host_that_is_none_ends_the_start(attune: Attune) -> None:
+    result = attune("serve", "--port", "0", env={"OLLAMA_HOST": "http://user:hunter22@gpu"})
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "hunter22" not in result.stderr
 
 
 def test_a_dead_upstream_does_not_stop_the_start() -> None:
@@ -146,7 +195,7 @@ def test_the_demos_first_request_works_as_it_is_printed(tmp_path: Path) -> None:
         )
 
     assert "not a real language model" in said
-    assert len(lines) == 5
+    assert len(lines) == 8
     assert words[:2] == ["curl", "-i"]
     assert reply.status_code == 200
     assert reply.headers["x-tuning-changed"].startswith("top_p=1.0;clamped-from=1.5")
@@ -224,31 +273,3 @@ def test_the_servers_exit_code_is_the_commands(attune: Attune, monkeypatch: pyte
     monkeypatch.setattr("proxy.cli.serve.run", lambda *_, demo: 1)
 
     assert attune("serve", "--port", "0").exit_code == 1
-
-
-@pytest.mark.parametrize(
-    ("listens", "reached"),
-    [
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-        ("http://0.0.0.0:8080", "http://127.0.0.1:8080"),
-        ("http://[::]:8080", "http://[::1]:8080"),
-        ("http://10.0.0.5:8080", "http://10.0.0.5:8080"),
-    ],
-)
-def test_clients_are_told_an_address_that_they_can_reach(listens: str, reached: str) -> None:
-    settings = from_environment({})
-
-    assert f"listens on {listens}\n" in welcome(listens, settings)
-    assert f'base_url="{reached}/v1"' in welcome(listens, settings)
-    assert f"curl -i {reached}/v1/chat/completions" in demo_welcome(listens, settings)
-    assert max(map(len, demo_welcome(listens, settings).splitlines())) <= 100
-
-
-def test_with_a_key_the_examples_have_a_place_for_it() -> None:
-    settings = from_environment({"ATTUNE_ADMIN_KEY": "a-secret-key"})
-    words = demo_welcome("http://127.0.0.1:8080", settings)
-
-    assert "Authorization: Bearer YOUR-KEY" in words
-    assert 'api_key="YOUR-KEY"' in words
-    assert "your key" in welcome("http://127.0.0.1:8080", settings)
-    assert "a-secret-key" not in words + welcome("http://127.0.0.1:8080", settings)

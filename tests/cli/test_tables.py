@@ -223,3 +223,66 @@ def test_models_are_listed_with_where_they_run() -> None:
         "qwen3:8b", "qwen3", "40960", "4096", "completion, tools", "gpu-a (ollama), gpu-b (vllm)",
     ]  # fmt: skip
     assert [cell.strip() for cell in lines[1] if cell.strip()] == ["x", "-", "-", "-", "-", "gpu-b (vllm)"]
+
+
+ADDRESS = "127.0.0.1:46055"
+LISTED: dict[str, Any] = {
+    "name": "llama3.2:3b",
+    "family": "llama-3",
+    "capabilities": ["completion", "thinking", "tools"],
+    "context_length": 131072,
+    "upstreams": [{"upstream": ADDRESS, "runtime": "ollama", "loaded_context": 4096}],
+}
+
+
+def listed(width: int, *models: dict[str, Any]) -> list[str]:
+    console = Console(width=width, no_color=True, highlight=False)
+    with console.capture() as captured:
+        console.print(models_table(models, width))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("name", ["llama3.2:3b", "hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M"])
+def test_no_word_of_a_listing_is_broken(width: int, name: str) -> None:
+    lines = listed(width, {**LISTED, "name": name}, {**LISTED, "name": "qwen3:0.6b", "family": None})
+    words = " ".join(lines).replace(",", " ").split()
+
+    for word in (name, ADDRESS, "(ollama)", "completion", "thinking", "tools", "131072", "4096", "llama-3"):
+        assert word in words
+    heading = lines[0].split()
+    assert heading in (["model", "family", "context", "loaded", "can", "upstreams"], [name])
+
+
+def test_where_a_table_has_no_room_each_model_has_lines_of_its_own() -> None:
+    name = "hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M"
+
+    assert listed(110, {**LISTED, "name": name})[0].startswith("model ")
+    assert listed(60, {**LISTED, "name": name}, {"name": "x", "upstreams": [], **dict.fromkeys(
+        ("family", "capabilities", "context_length"))}) == [
+        name,
+        "  llama-3  context 131072  loaded 4096",
+        "  can completion, thinking, tools",
+        "  on 127.0.0.1:46055 (ollama)",
+        "x",
+        "  -",
+    ]  # fmt: skip
+
+
+def test_a_name_wider_than_the_screen_is_taken_apart_at_a_separator() -> None:
+    lines = listed(40, {**LISTED, "name": "hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M"})
+
+    assert lines[:2] == ["hf.co/bartowski/Llama-3.2-3B-Instruct-", "GGUF:Q4_K_M"]
+
+
+def test_only_sources_of_vendor_values_that_won_are_named() -> None:
+    won = entry(20, "vendor", "family llama-3", "top_k", evidence="a card (grade B)")
+    beaten = entry(5, wire="top_k", evidence="another card (grade C)", passed_over=[
+        {"layer": "vendor", "source": "family llama-3", "value": 20, "evidence": "a third card"}])  # fmt: skip
+
+    text = drawn(decision(parameters={"top_k": won, "top_p": beaten}), 160)
+    assert "vendor values  from a card (grade B)" in text
+    assert "another card" not in text
+    assert "third card" not in text

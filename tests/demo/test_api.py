@@ -48,7 +48,11 @@ class TestAround:
 
     async def test_version_says_demo_and_what_it_has(self, client):
         response = await client.get("/api/version")
-        assert response.json() == {"version": "0.6.9-attune-demo", "demo": True, "features": ["logprobs"]}
+        assert response.json() == {
+            "version": "0.6.9-attune-demo",
+            "demo": True,
+            "features": ["logprobs", "top_logprobs"],
+        }
         assert response.headers["content-type"] == JSON
         assert (await client.head("/api/version")).status_code == 200
 

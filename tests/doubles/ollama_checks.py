@@ -12,6 +12,7 @@ from tests.doubles.ollama_models import Model, canonical, full_name, since
 
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|0\.0\.0\.0)(:\d+)?|(app|file|tauri|vscode-\w+)://.*")
+PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
 
 
 class Refusal(Exception):
@@ -212,9 +213,14 @@ def check_capabilities(kind: str, model: Model, body: Mapping[str, Any]) -> None
 
 
 def check_media(model: Model, body: Mapping[str, Any]) -> None:
-    """Images on a text-only model, and a format that is none, fail only in the runner: 500."""
-    pictures = any(holder.get("images") for holder in [body, *(body.get("messages") or [])])
-    if pictures and "vision" not in model.capabilities:
+    """Media that the model does not take, and a format that is none, fail only in the runner: 500.
+
+    Audio comes in the same field as images; models with either ability are given what is no known picture.
+    """
+    holders = [body, *(body.get("messages") or [])]
+    media = [item for holder in holders for item in holder.get("images") or ()]
+    able = {"vision", "audio"}.intersection(model.capabilities)
+    if "vision" not in able and any(not able or PICTURE.match(item or b"") for item in media):
         raise nested(500, "image input is not supported", type="server_error")
     if body.get("format") not in (None, "", "json") and not isinstance(body["format"], dict):
         raise Refusal(500, "invalid format")

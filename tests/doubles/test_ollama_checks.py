@@ -391,6 +391,17 @@ async def test_image_on_a_vision_model(client):
     assert (await chat(client, model="gemma3:4b", messages=turn(images=[folded]))).status_code == 200
 
 
+async def test_audio_travels_as_an_image_and_needs_ears(client, ollama):
+    ollama.models["ears:latest"] = Model("ears:latest", ("completion", "audio"))
+    wav = base64.b64encode(b"RIFF\x24\0\0\0WAVEfmt ").decode()
+    webp = base64.b64encode(b"RIFF\x24\0\0\0WEBPVP8 ").decode()
+    assert (await chat(client, model="ears", messages=turn(images=[wav]))).status_code == 200
+    for picture in (PNG, webp):
+        assert (await chat(client, model="ears", messages=turn(images=[picture]))).status_code == 500
+        assert (await chat(client, model="ears", messages=turn(images=[wav, picture]))).status_code == 500
+    assert (await chat(client, messages=turn(images=[wav]))).status_code == 500
+
+
 @pytest.mark.parametrize("form", ["yaml", 1, True, ["json"]])
 async def test_invalid_format(client, form):
     answer = await chat(client, format=form)

@@ -26,10 +26,14 @@ WRONG: dict[str, list[Any]] = {
     "bool": ["true", 1, 0, []],
     "list": [5, {"a": 1}, [[]], True],
     "enum": ["1", 7, [1], {}],
-    "string": [True, {}, [], "5 minutes"],
+    "string": [True, {}, [], 5.5],
     "object": ["x", 5, [], True],
 }
-WRONG_HERE: dict[str, list[Any]] = {"think": [1, "very", [], {}], "response_format": ["xml", 5, [], True]}
+WRONG_HERE: dict[str, list[Any]] = {
+    "think": [1, "very", [], {}],
+    "response_format": ["xml", 5, [], True],
+    "keep_alive": [True, {}, [], "5 minutes"],
+}
 
 
 def accept(body: bytes) -> tuple[ChatRequest, Asked]:

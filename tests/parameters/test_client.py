@@ -149,7 +149,7 @@ def test_attunes_name_beats_an_alias() -> None:
         (
             {"reasoning_effort": 3},
             "reasoning_effort",
-            "reasoning_effort must be true, false or one of none, minimal",
+            "reasoning_effort must be true, false or one of none, minimal, low, medium, high, xhigh, max, ultra",
         ),
         ({"options": [1]}, "options", "options must be an object, not [1]"),
         ({"options": "top_k=1"}, "options", 'options must be an object, not "top_k=1"'),
@@ -184,9 +184,9 @@ def test_an_unknown_name_is_reported_with_near_names() -> None:
 
 
 def test_an_unknown_name_like_no_other_has_no_hint() -> None:
-    asked = read({"generation_params": {"zzzzz": 1, "rope_frequency_base": 2.0}})
+    asked = read({"generation_params": {"zzzzz": 1, "quux_frequently": 2.0}})
     assert asked.unknown["generation_params.zzzzz"].reason == "no such parameter"
-    assert set(asked.unknown) == {"generation_params.zzzzz", "generation_params.rope_frequency_base"}
+    assert set(asked.unknown) == {"generation_params.zzzzz", "generation_params.quux_frequently"}
     assert asked.candidates == ()
 
 
@@ -254,6 +254,46 @@ def test_the_strength_of_thinkings_spellings() -> None:
     }
     values = [value for _, value in named(read(fields, soft_switch=False), "think")]
     assert values == [False, "low", True, False, "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"think": True, "reasoning_effort": "high"},
+        {"reasoning_effort": "high", "think": True},
+        {"think": "high", "reasoning_effort": True},
+        {"options": {"reasoning_effort": "high", "think": True}},
+        {"think": True, "reasoning": {"effort": "high"}},
+        {"think": True, "options": {"think": "high"}},
+        {"think": "high", "chat_template_kwargs": {"enable_thinking": True}},
+        {"chat_template_kwargs": {"reasoning_effort": "high", "enable_thinking": True}},
+    ],
+)
+def test_how_hard_says_more_than_that_there_be_thinking(fields: dict[str, Any]) -> None:
+    asked = read(fields, soft_switch=True)
+    assert asked.value("think") == "high"
+    assert asked.warnings == ()
+    assert {value for _, value in named(asked, "think")} == {True, "high"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "used", "warnings"),
+    [
+        ({"think": False, "reasoning_effort": "high"}, False, 1),
+        ({"think": True, "reasoning_effort": "none"}, True, 1),
+        ({"think": "low", "reasoning_effort": "high"}, "low", 1),
+        ({"think": "low", "options": {"think": "none"}}, "low", 1),
+        ({"think": True, "reasoning_effort": "low", "options": {"think": "high"}}, "low", 1),
+        ({"think": True, "options": {"think": False}, "reasoning": {"effort": "low"}}, "low", 1),
+        ({"think": True, "options": {"think": True}}, True, 0),
+    ],
+)
+def test_where_thinking_contradicts_itself_the_stronger_place_wins(
+    fields: dict[str, Any], used: Any, warnings: int
+) -> None:
+    asked = read(fields)
+    assert asked.value("think") == used and type(asked.value("think")) is type(used)
+    assert len(asked.warnings) == warnings
 
 
 def test_the_text_says_it_last() -> None:

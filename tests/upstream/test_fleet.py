@@ -80,7 +80,9 @@ async def test_a_rule_chooses_by_globs() -> None:
         async with running(*entries) as fleet:
             assert sorted(names(fleet, "llama3:8b", ("gpu-*",))) == ["gpu-a", "gpu-b"]
             assert names(fleet, "llama3:8b", ("CPU",)) == ["cpu"]
-            with pytest.raises(UnknownModel, match="at tpu"):
+            with pytest.raises(
+                NoHealthyUpstream, match="upstream tpu, which does not exist; there are: gpu-a"
+            ):
                 names(fleet, "llama3:8b", ("tpu",))
 
 

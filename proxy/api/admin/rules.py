@@ -9,15 +9,18 @@ from proxy.api.admin.resource import Call
 
 
 async def rules(call: Call) -> dict[str, Any]:
-    """The snapshot in force and what went wrong since."""
+    """The snapshot in force; its files, or after a bad reload the files read then, with their faults."""
     snapshot = call.files.current
     return {
         "snapshot": snapshot.hash,
-        "files": [asdict(source) for source in snapshot.sources],
+        "files": [asdict(source) for source in call.files.sources],
         "faults": list(call.files.faults),
         "reloads": call.files.reloads,
         "failures": call.files.failures,
-        "rules": [{"name": rule.name, "description": rule.description} for rule, _ in snapshot.rules],
+        "rules": [
+            {"name": rule.name, "description": rule.description, "file": snapshot.rule_files[rule.name]}
+            for rule, _ in snapshot.rules
+        ],
         "experiments": [experiment.name for experiment, _ in snapshot.experiments],
         "profiles": list(snapshot.profiles),
     }

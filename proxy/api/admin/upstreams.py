@@ -18,7 +18,7 @@ def _entry(upstream: Upstream) -> dict[str, Any]:
     return {
         "name": upstream.name,
         "url": upstream.entry.url,
-        "runtime": known.runtime,
+        "runtime": known.runtime if upstream.met else None,
         "version": known.version,
         "healthy": known.up,
         "error": known.error,
