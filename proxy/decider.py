@@ -163,14 +163,14 @@ def _looked_at(snapshot: Snapshot, headers: Mapping[bytes, bytes]) -> dict[str, 
 
 def _soft_switch(snapshot: Snapshot, incoming: Incoming) -> bool | None:
     """A `/think` or `/no_think` in the text, for families that know it."""
-    messages = incoming.chat.fields["messages"]
-    if b"think" not in bytes(messages):
-        return None
     family = snapshot.families.find(incoming.model)
     if family is None or not family.thinking.soft:
         return None
+    messages = bytes(incoming.chat.fields["messages"])
+    if b"think" not in messages:
+        return None
     found = None
-    for words in switch_texts(bytes(messages)):
+    for words in switch_texts(messages):
         switch = soft_switch(words)
         found = found if switch is None else switch
     return found
