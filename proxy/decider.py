@@ -74,6 +74,18 @@ class Prepared:
     """The `X-Tuning-*` response headers."""
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all keys of one snapshot and generation have in common, looked up once."""
+
+    snapshot: str = ""
+    generation: int = -1
+    keeps: bool = True
+    """Experiments that deal by request make every decision a new one."""
+    headers: tuple[bytes, ...] = ()
+    """The request headers that decisions look at."""
+
+
 @dataclass(slots=True)
 class Decider:
     """Makes and keeps decisions for one worker."""
@@ -82,7 +94,7 @@ class Decider:
     kept: dict[object, Prepared | Moved] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
-    world: World = field(default_factory=lambda: World())
+    world: World = field(default_factory=World)
 
     def decide(
         self,
@@ -98,23 +110,21 @@ class Decider:
         if world.generation != generation or world.snapshot != snapshot.hash:
             self.kept.clear()
             self.world = world = _world(snapshot, generation)
-        key = _key(world, incoming, target, moved, _soft_switch(snapshot, incoming))
+        soft = _soft_switch(snapshot, incoming)
+        key = _key(world, incoming, target, moved, soft)
         found = self.kept.get(key) if key is not None else None
         if found is not None:
             self.hits += 1
             return found
         self.misses += 1
-        made = self._make(snapshot, incoming, target, moved)
+        made = self._make(snapshot, _ask(snapshot, incoming, soft), target, moved)
         if key is not None:
             if len(self.kept) >= MOST:
                 self.kept.clear()
             self.kept[key] = made
         return made
 
-    def _make(
-        self, snapshot: Snapshot, incoming: Incoming, target: Target, moved: Moved | None
-    ) -> Prepared | Moved:
-        asked = ask(snapshot, incoming)
+    def _make(self, snapshot: Snapshot, asked: Ask, target: Target, moved: Moved | None) -> Prepared | Moved:
         try:
             considered = consider(snapshot, asked, target, moved.considered if moved else None)
         except RejectedByRule as refusal:
@@ -122,7 +132,7 @@ class Decider:
             raise
         effects = considered.effects
         if moved is None and (effects.upstreams is not None or effects.model is not None):
-            return Moved(effects.model or incoming.model, effects.upstreams, considered, target)
+            return Moved(effects.model or asked.model, effects.upstreams, considered, target)
         try:
             decision = decide(snapshot, asked, considered, target, BACKENDS[target.runtime], self.policy)
         except ClientError as refusal:
@@ -132,14 +142,14 @@ class Decider:
         return Prepared(decision, encode_headers(decision))
 
 
-def ask(snapshot: Snapshot, incoming: Incoming) -> Ask:
+def _ask(snapshot: Snapshot, incoming: Incoming, soft: bool | None) -> Ask:
     """What a request asks, decoded as far as deciding needs."""
     chat = incoming.chat
     return Ask(
         model=incoming.model,
-        client=read(chat.decode(FIELDS), _soft_switch(snapshot, incoming)),
+        client=read(chat.decode(FIELDS), soft),
         profile=incoming.profile,
-        headers=_looked_at(snapshot, incoming.headers),
+        headers=looked_at(snapshot, incoming.headers),
         caller=incoming.caller,
         stream=chat.stream,
         tools=chat.tools,
@@ -156,7 +166,8 @@ def _encoded(headers: list[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((n.encode(), v.encode("latin-1")) for n, v in headers)
 
 
-def _looked_at(snapshot: Snapshot, headers: Mapping[bytes, bytes]) -> dict[str, str]:
+def looked_at(snapshot: Snapshot, headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """The request headers that rules and choices look at, as text."""
     names = (*snapshot.headers, TASK_HEADER, STRICT_HEADER, SESSION_HEADER, PROFILE_HEADER)
     return {n: headers[n.encode()].decode("latin-1") for n in names if n.encode() in headers}
 
@@ -174,18 +185,6 @@ def _soft_switch(snapshot: Snapshot, incoming: Incoming) -> bool | None:
         switch = soft_switch(words)
         found = found if switch is None else switch
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What all keys of one snapshot and generation have in common, looked up once."""
-
-    snapshot: str = ""
-    generation: int = -1
-    keeps: bool = True
-    """Experiments that deal by request make every decision a new one."""
-    headers: tuple[bytes, ...] = ()
-    """The request headers that decisions look at."""
 
 
 def _world(snapshot: Snapshot, generation: int) -> World:

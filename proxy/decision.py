@@ -15,10 +15,9 @@ from typing import Any
 
 import orjson
 
-from proxy.backends.backend import Backend, Case, Plan, Translation
+from proxy.backends.backend import Backend, Case, Plan, Translation, runtime_bounds
 from proxy.backends.facts import Target
 from proxy.errors import RejectedByRule, StrictViolation, UnknownProfile
-from proxy.parameters import bounds as limits
 from proxy.parameters import thinking
 from proxy.parameters.bounds import Bounds
 from proxy.parameters.catalog import CATALOG
@@ -300,13 +299,7 @@ def _bounds(
     offered: Mapping[str, Any], effects: Effects, family: Family | None, backend: Backend, case: Case
 ) -> dict[str, Bounds]:
     """The range of each parameter that is offered or appended to: only ever narrowed."""
-    found = {name: limits.hard(CATALOG[name]) for name in (*offered, *effects.append)}
-    for name, low, high, source in backend.limits(case):
-        if name in found:
-            found[name] = found[name].narrow(low, high, source)
-    for name, most, source in backend.item_limits(case):
-        if name in found:
-            found[name] = found[name].narrow_items(most, source)
+    found = runtime_bounds(backend, case, (*offered, *effects.append))
     for name, entry in (family.parameters if family is not None else {}).items():
         if name in found and family is not None:
             special = {**entry, **(entry.get("runtime") or {}).get(case.target.runtime, {})}

@@ -208,8 +208,9 @@ class Gateway:
 
     async def _look_first(self, snapshot: Snapshot, incoming: Incoming) -> list[Upstream]:
         """A model that nobody serves so far: look once more; a rule may route it whoever serves it."""
+        await self.fleet.ready_for(incoming.model)
         try:
-            return await self._find(incoming.model)
+            return self.fleet.candidates(incoming.model)
         except AttuneError:
             for upstream in self.fleet.upstreams.values():
                 target = upstream.target(incoming.model)

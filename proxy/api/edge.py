@@ -120,17 +120,5 @@ async def send_error(send: Send, error: AttuneError, rid: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_json(send: Send, value: Any, rid: str, status: int = 200) -> None:
-    """A JSON answer."""
-    body = orjson.dumps(value)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", rid.encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is longer than {limit} bytes (ATTUNE_MAX_BODY)")

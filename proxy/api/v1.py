@@ -20,8 +20,8 @@ from proxy.api.edge import (
     send_error,
 )
 from proxy.api.naming import name
-from proxy.decider import Incoming
-from proxy.decision import PROFILE_HEADER, STRICT_HEADER, TASK_HEADER, Caller
+from proxy.decider import Incoming, looked_at
+from proxy.decision import Caller
 from proxy.errors import Draining, UnknownModel
 from proxy.gateway import Gateway, Reply, StreamReply
 from proxy.openai.request import ChatRequest, parse_chat
@@ -86,12 +86,7 @@ class V1:
         model = chat.model
         profile = headers.get(b"x-tuning-profile")
         if model is None or "@" in model or model == "auto":
-            looked = {
-                n: headers[n.encode()].decode("latin-1")
-                for n in (*snapshot.headers, PROFILE_HEADER, TASK_HEADER, STRICT_HEADER)
-                if n.encode() in headers
-            }
-            named = name(model, looked, snapshot, caller, self.serves)
+            named = name(model, looked_at(snapshot, headers), snapshot, caller, self.serves)
             return Incoming(chat, named.model, named.asked, named.profile, headers, caller, rid)
         chosen = profile.decode("latin-1") if profile else None
         return Incoming(chat, model, model, chosen, headers, caller, rid)

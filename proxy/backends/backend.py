@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from proxy.backends.answer import Answer, Translator
 from proxy.backends.facts import Target
 from proxy.openai.request import ChatRequest
-from proxy.parameters.bounds import Bounds
+from proxy.parameters.bounds import Bounds, hard
+from proxy.parameters.catalog import CATALOG
 from proxy.parameters.families import Family
 from proxy.parameters.resolution import Change, Decided, Resolution
 
@@ -196,6 +197,18 @@ def is_neutral(name: str, value: Any) -> bool:
     return any(
         value == off and isinstance(value, bool) == isinstance(off, bool) for off in NEUTRAL.get(name, ())
     )
+
+
+def runtime_bounds(backend: Backend, case: Case, names: Iterable[str]) -> dict[str, Bounds]:
+    """The hard bounds of parameters, cut down to what a runtime, its version and the model allow."""
+    found = {name: hard(CATALOG[name]) for name in names}
+    for name, low, high, source in backend.limits(case):
+        if name in found:
+            found[name] = found[name].narrow(low, high, source)
+    for name, most, source in backend.item_limits(case):
+        if name in found:
+            found[name] = found[name].narrow_items(most, source)
+    return found
 
 
 def hold_to_context(draft: Draft, case: Case, what: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from proxy.backends import BACKENDS, ollama, ollama_think, vllm
-from proxy.backends.backend import Backend, Case
+from proxy.backends.backend import Backend, Case, runtime_bounds
 from proxy.backends.facts import Target
 from proxy.errors import Unsupported
 from proxy.parameters import bounds
@@ -133,15 +133,11 @@ def _wires(backend: Backend, p: Parameter) -> list[str]:
 def _limits(backend: Backend, name: str) -> str:
     """What the newest version adds to the hard bounds."""
     case = Case(Target(None, backend.runtime), None, THINKING)
-    hard = limits = bounds.hard(CATALOG[name])
-    for parameter, low, high, _ in backend.limits(case):
-        limits = limits.narrow(low, high, name) if parameter == name else limits
-    for parameter, most, _ in backend.item_limits(case):
-        limits = limits.narrow_items(most, name) if parameter == name else limits
+    limits = runtime_bounds(backend, case, (name,))[name]
     if limits.items is not None:
         return f", at most {limits.items.value:g}"
     ends = Range(limits.low.value if limits.low else None, limits.high.value if limits.high else None)
-    return "" if limits == hard else f", {_range(ends)}"
+    return "" if limits == bounds.hard(CATALOG[name]) else f", {_range(ends)}"
 
 
 def _reasons(runtime: str) -> Iterator[str]:

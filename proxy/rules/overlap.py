@@ -40,9 +40,6 @@ class Glob:
         return text == self.text if self.literal else _compiled(self.text).match(text) is not None
 
 
-ANYTHING = Glob("*", "", "", False)
-
-
 @lru_cache(maxsize=8192)
 def glob(pattern: str) -> Glob:
     """The parts of a pattern."""

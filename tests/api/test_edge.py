@@ -212,9 +212,3 @@ def test_a_fault_that_nobody_foresaw_tells_the_client_nothing_of_it(
 def test_our_own_errors_pass_as_they_are() -> None:
     error = Draining("bye")
     assert edge.as_error(error, "r") is error
-
-
-async def test_a_json_answer() -> None:
-    send = Sent()
-    await edge.send_json(send, {"a": 1}, "rid", 201)
-    assert (send.status, send.json, send.headers[b"x-request-id"]) == (201, {"a": 1}, b"rid")

@@ -7,11 +7,10 @@ from typing import Any
 
 import orjson
 
-from proxy.backends.backend import Backend, Case, Plan, Translation
+from proxy.backends.backend import Backend, Case, Plan, Translation, runtime_bounds
 from proxy.backends.facts import ModelFacts, Target
 from proxy.openai.request import parse_chat
-from proxy.parameters.bounds import Bounds, hard
-from proxy.parameters.catalog import CATALOG
+from proxy.parameters.bounds import Bounds
 from proxy.parameters.client import FIELDS, read
 from proxy.parameters.families import Family
 from proxy.parameters.layers import Layer
@@ -34,14 +33,7 @@ def target(runtime: str, version: str | None = None, **facts: Any) -> Target:
 
 def bounds(backend: Backend, case: Case, names: Any) -> dict[str, Bounds]:
     """The ranges that values are clamped to, as a decision collects them."""
-    found = {name: hard(CATALOG[name]) for name in names}
-    for name, low, high, source in backend.limits(case):
-        if name in found:
-            found[name] = found[name].narrow(low, high, source)
-    for name, most, source in backend.item_limits(case):
-        if name in found:
-            found[name] = found[name].narrow_items(most, source)
-    return found
+    return runtime_bounds(backend, case, names)
 
 
 def translate(
