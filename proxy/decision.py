@@ -359,4 +359,4 @@ def _refuse_changes(resolution: Resolution, rule: str | None, spelled: frozenset
 def _spelling(name: str, spelled: frozenset[str]) -> str:
     """What the client called a parameter."""
     known = CATALOG.get(name)
-    return next((s for s in known.spellings if s in spelled), name) if known is not None else name
+    return known.as_spelled(spelled) if known is not None else name

@@ -57,7 +57,7 @@ class OpenAIBackend:
             if CATALOG[name].when == "load":
                 draft.drop(name, "a load-time option; an OpenAI-compatible server takes none")
             elif name not in ("think", "chat_template_kwargs"):
-                spelling = next((s for s in CATALOG[name].spellings if s in case.spelled), name)
+                spelling = CATALOG[name].as_spelled(case.spelled)
                 draft.put(name, RENAMED.get(spelling, spelling), decided.value)
         template_arguments(draft, case)
         return draft.done()

@@ -59,6 +59,10 @@ class Parameter:
         weaker = tuple(a for a in self.aliases if a not in self.stronger)
         return (*self.stronger, self.name, *weaker)
 
+    def as_spelled(self, used: frozenset[str]) -> str:
+        """What a client that used these names called it; its own name if none of them."""
+        return next((s for s in self.spellings if s in used), self.name)
+
 
 def _p(name: str, kind: Type, desc: str, **rest: Any) -> Parameter:
     return Parameter(name, kind, desc, **rest)
